@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""The one frozen config tree: every parameter of model, data, training, quantisation and hardware lives here.
+
+Everything else is derived: the SystemVerilog package, the register map, the Vivado project and the report read
+these classes, so a size is never written in two places. Nothing here needs torch.
+"""
+
+import tomllib
+from math import gcd
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from m3vit.model.errors import UserError, read_file
+
+TaskName = Literal["segmentation", "depth", "normals", "edges", "saliency"]
+RouterKind = Literal["single", "multi", "task_conditioned"]
+
+
+class Frozen(BaseModel):
+    """Base of all config nodes: immutable, keyword-only, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Frozen):
+    """Architecture of an M3ViT (arXiv 2210.14793, section 3.1). Sizes in tokens, channels and pixels."""
+
+    name: str
+    image_hw: tuple[int, int]
+    patch: int = Field(gt=0)
+    dim: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    mlp_hidden: int = Field(gt=0)
+    experts: int = Field(gt=0)
+    top_k: int = Field(gt=0)
+    expert_hidden: int = Field(gt=0)
+    router: RouterKind = "multi"
+    renormalise: bool = False
+    """Divide the top-k gates by their sum; M3ViT and V-MoE do not."""
+    task_embedding: int = Field(default=16, gt=0)
+    """Width of the task embedding that the task-conditioned router concatenates to each token."""
+    head_grid: int = Field(default=4, gt=0)
+    """Each token predicts head_grid x head_grid sub-patch cells."""
+    tasks: tuple[TaskName, ...] = ("segmentation", "depth", "normals", "edges", "saliency")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        height, width = self.image_hw
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"image {height}x{width} is not a multiple of the patch size {self.patch}")
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} exceeds the number of experts {self.experts}")
+        if self.patch % self.head_grid:
+            raise ValueError(f"patch {self.patch} is not a multiple of head_grid {self.head_grid}")
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise ValueError("tasks must be a non-empty list without repetition")
+        return self
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Patches per column and row."""
+        return self.image_hw[0] // self.patch, self.image_hw[1] // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens per image, the class token included."""
+        return self.grid_hw[0] * self.grid_hw[1] + 1
+
+    def is_moe(self, layer: int) -> bool:
+        """Every second block, the odd ones, holds experts (section 3.1)."""
+        return layer % 2 == 1
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Indices of the blocks with experts."""
+        return tuple(i for i in range(self.layers) if self.is_moe(i))
+
+
+class SceneConfig(Frozen):
+    """The procedural scene dataset. Train and validation scenes never share a seed."""
+
+    train_size: int = Field(default=6144, gt=0)
+    val_size: int = Field(default=128, gt=0)
+    seed: int = 2210
+
+
+class TrainConfig(Frozen):
+    """Optimisation recipe. `steps` counts optimiser updates; each update sees all tasks."""
+
+    steps: int = Field(default=500, gt=0)
+    batch: int = Field(default=32, gt=0)
+    lr: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: int = Field(default=50, ge=0)
+    grad_clip: float = Field(default=1.0, gt=0)
+    router_noise: float = Field(default=1.0, ge=0)
+    """Noise standard deviation times the number of experts (V-MoE, arXiv 2106.05974, section 2)."""
+    importance_loss: float = Field(default=0.01, ge=0)
+    load_loss: float = Field(default=0.01, ge=0)
+    checkpoint_every: int = Field(default=100, gt=0)
+    seed: int = 0
+
+
+class QuantConfig(Frozen):
+    """Post-training quantisation and the widths that all executors share."""
+
+    calibration_images: int = Field(default=64, gt=0)
+    residual_headroom: float = Field(default=1.5, ge=1)
+    """Factor between the largest residual seen in calibration and the int16 range."""
+
+
+class MemoryConfig(Frozen):
+    """PS DDR4 behind the HP ports, as the design page fixes it. Cycles are cycles of the accelerator's clock."""
+
+    ports: int = 4
+    port_bytes: int = 16
+    efficiency_percent: int = Field(default=80, gt=0, le=100)
+    latency_cycles: int = Field(default=64, gt=0)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes per cycle at 100 % efficiency over all ports."""
+        return self.ports * self.port_bytes
+
+    @property
+    def bytes_per_cycle(self) -> float:
+        """Sustained bytes per cycle."""
+        return self.peak_bytes * self.efficiency_percent / 100
+
+
+class BoardConfig(Frozen):
+    """Resources of the target device (XCZU7EV, AMD DS891)."""
+
+    name: str = "ZCU104"
+    part: str = "xczu7ev-ffvc1156-2-e"
+    dsp: int = 1728
+    bram36: int = 312
+    uram: int = 96
+    lut: int = 230_400
+    ff: int = 460_800
+
+
+WORD_BYTES = 64
+"""A DRAM word: one beat over all four ports, one row chunk of the linear engine's input."""
+
+
+class HardwareConfig(Frozen):
+    """Shape of one accelerator. Capacities bound what a program may ask for; the RTL takes them as parameters."""
+
+    name: str
+    lanes: int
+    """Output channels computed in parallel (PO). MAC per cycle = 64 x lanes."""
+    max_tokens: int = Field(gt=1, le=4096)
+    max_dim: int = Field(gt=0)
+    max_hidden: int = Field(gt=0)
+    max_top_k: int = Field(default=4, gt=0, le=16)
+    weight_fifo_words: int = Field(gt=0)
+    """Capacity of the weight stream buffer in 64-byte words."""
+    router_lanes: int = Field(default=8, gt=0)
+    clock_mhz: float = Field(default=300.0, gt=0)
+    """Assumed until a vendor tool closes timing."""
+    memory: MemoryConfig = MemoryConfig()
+    board: BoardConfig = BoardConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.lanes < 8 or self.lanes % 8:
+            raise ValueError(f"lanes {self.lanes} must be a positive multiple of 8")
+        for field in ("max_dim", "max_hidden"):
+            value = getattr(self, field)
+            if value % WORD_BYTES:
+                raise ValueError(f"{field} {value} must be a multiple of {WORD_BYTES}")
+            if value % self.lanes:
+                raise ValueError(f"{field} {value} must be a multiple of lanes {self.lanes}")
+        if self.weight_fifo_words & (self.weight_fifo_words - 1):
+            raise ValueError(f"weight_fifo_words {self.weight_fifo_words} must be a power of two")
+        return self
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """int8 multiply-accumulates per cycle of the linear engine."""
+        return WORD_BYTES * self.lanes
+
+    @property
+    def granule(self) -> int:
+        """Elements per RAM bank: the largest width that both the lanes and a 64-byte word are multiples of."""
+        return gcd(self.lanes, WORD_BYTES)
+
+
+class Config(Frozen):
+    """The whole tree, as `m3vit train --config FILE` reads it and every artefact stores it."""
+
+    model: ModelConfig
+    scenes: SceneConfig = SceneConfig()
+    train: TrainConfig = TrainConfig()
+    quant: QuantConfig = QuantConfig()
+    hardware: HardwareConfig
+
+
+MODELS: dict[str, ModelConfig] = {
+    m.name: m
+    for m in (
+        ModelConfig(
+            name="m3vit_demo_patch8", image_hw=(64, 64), patch=8, dim=64, layers=4, heads=2, mlp_hidden=256,
+            experts=8, top_k=2, expert_hidden=128,
+        ),
+        ModelConfig(
+            name="m3vit_tiny_patch16", image_hw=(128, 256), patch=16, dim=192, layers=12, heads=3, mlp_hidden=768,
+            experts=16, top_k=2, expert_hidden=384,
+        ),
+        ModelConfig(
+            name="m3vit_small_patch16", image_hw=(512, 512), patch=16, dim=384, layers=12, heads=12, mlp_hidden=1536,
+            experts=16, top_k=4, expert_hidden=384,
+        ),
+        ModelConfig(
+            name="m3vit_base_patch16", image_hw=(512, 512), patch=16, dim=768, layers=12, heads=12, mlp_hidden=3072,
+            experts=16, top_k=4, expert_hidden=768,
+        ),
+    )
+}  # fmt: skip
+"""Models registered with timm under the same names; `tiny` and `small` are the design page's workloads."""
+
+HARDWARE: dict[str, HardwareConfig] = {
+    h.name: h
+    for h in (
+        HardwareConfig(
+            name="demo", lanes=8, max_tokens=80, max_dim=64, max_hidden=256, max_top_k=8, weight_fifo_words=512,
+            router_lanes=4,
+        ),
+        HardwareConfig(
+            name="zcu104", lanes=32, max_tokens=1040, max_dim=384, max_hidden=384, weight_fifo_words=4096,
+        ),
+    )
+}  # fmt: skip
+"""`demo` simulates quickly; `zcu104` is the MoE-layer design at 2,048 MAC per cycle."""
+
+DEMO = Config(model=MODELS["m3vit_demo_patch8"], hardware=HARDWARE["demo"])
+"""What every verb uses when no config is given."""
+
+
+def one_sentence(error: ValidationError) -> str:
+    """The first validation error as one sentence that names the key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "config"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def config_from_dict(tree: dict[str, Any], source: str) -> Config:
+    """Validate a parsed tree.
+
+    Raises:
+        UserError: a key is unknown, missing or out of range; `source` names the file in the message.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{source} is not a valid m3vit config: {one_sentence(error)}") from error
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a TOML config; `model` and `hardware` may be a preset's name or a table. None gives the demo.
+
+    Raises:
+        UserError: the file is missing, is not TOML, or does not validate.
+    """
+    if path is None:
+        return DEMO
+    try:
+        tree = tomllib.loads(read_file(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    presets: tuple[tuple[str, dict[str, Any]], ...] = (("model", dict(MODELS)), ("hardware", dict(HARDWARE)))
+    for key, known in presets:
+        name = tree.setdefault(key, getattr(DEMO, key).name)
+        if isinstance(name, str):
+            if name not in known:
+                raise UserError(f"{path}: {key} '{name}' is unknown; choose one of {', '.join(known)}")
+            tree[key] = known[name].model_dump()
+    return config_from_dict(tree, str(path))
