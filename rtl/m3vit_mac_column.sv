@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: 2026 The m3vit authors
+
+/// One input channel of the MAC array: `Lanes` int8 weights times one int8 activation per cycle.
+/// Two lanes share a DSP48E2: the pre-adder forms w1 * 2^18 + w0 and the cascade adds up to eight columns, whose sums
+/// stay inside 18 bits for weights in -127..127. Weights are double-buffered: `load` fills the shadow registers while
+/// `swap` moves them into the multiplier together with the first row that uses them.
+/// Latency: sum_o follows x_i after two cycles. Golden: sim/golden/linear.py accumulate (one term).
+module m3vit_mac_column #(
+    parameter int unsigned Lanes = 8,  ///< output channels, even
+    localparam int unsigned Pairs = Lanes / 2
+) (
+    input  logic                            clk_i,
+    input  logic signed [              7:0] x_i,       ///< activation
+    input  logic                            swap_i,    ///< x_i is the first to use the shadow weights
+    input  logic                            load_i,    ///< write weight_i into the shadow of lane_i
+    input  logic        [$clog2(Lanes)-1:0] lane_i,
+    input  logic signed [              7:0] weight_i,
+    input  logic signed [             35:0] sum_i  [Pairs],  ///< packed sums of the previous column
+    output logic signed [             35:0] sum_o  [Pairs]
+);
+  logic signed [7:0] shadow_q[Lanes];
+  logic signed [26:0] pair_q[Pairs];  // AD register of the DSP
+  logic signed [7:0] x_q;  // B register
+  logic signed [35:0] sum_q[Pairs];  // P register
+
+  always_ff @(posedge clk_i) begin
+    if (load_i) shadow_q[lane_i] <= weight_i;
+    x_q <= x_i;
+    for (int p = 0; p < int'(Pairs); p++) begin
+      if (swap_i) pair_q[p] <= (27'(shadow_q[2*p+1]) <<< 18) + 27'(shadow_q[2*p]);
+      sum_q[p] <= sum_i[p] + 36'(pair_q[p]) * 36'(x_q);
+    end
+  end
+  assign sum_o = sum_q;
+endmodule
