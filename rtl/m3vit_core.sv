@@ -49,7 +49,7 @@ module m3vit_core
   logic [5:0] counter_op;
   logic start, busy, done, failed, op_start, op_done, op_running, flush, clear, core_rst_n;
   logic fetch_valid, fetch_ready, moe_valid, moe_ready, asked_valid, asked_ready, checked_valid, checked_ready;
-  logic read_last, read_valid, read_ready, moe_read_ready, store_start, store_valid, store_ready, stored;
+  logic unused_read_last, read_valid, read_ready, moe_read_ready, store_start, store_valid, store_ready, stored;
   logic address_error, read_error, write_error, read_idle, write_idle;
 
   // The core and the DMAs are cleared after an error, when AXI is quiet.
@@ -168,7 +168,7 @@ module m3vit_core
       .job_ready_o(checked_ready),
       .word_o     (read_word),
       .dest_o     (read_dest),
-      .last_o     (read_last),
+      .last_o     (unused_read_last),
       .valid_o    (read_valid),
       .ready_i    (read_ready),
       .error_o    (read_error),
@@ -198,7 +198,6 @@ module m3vit_core
       .job_ready_i  (moe_ready),
       .word_i       (read_word),
       .dest_i       (read_dest),
-      .last_i       (read_last),
       .valid_i      (read_valid && read_dest != LoadOp),
       .ready_o      (moe_read_ready),
       .store_start_o(store_start),

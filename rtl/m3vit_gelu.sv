@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// GELU by table: Lanes look-ups per cycle, one table copy per lane. The table is loaded from 16 DRAM words, eight
-/// bytes per cycle. Latency one cycle. Golden: sim/golden/linear.py gelu.
+/// bytes per cycle, from a queue that takes the words at full speed. Latency one cycle. Golden: sim/golden/linear.py gelu.
 module m3vit_gelu
   import m3vit_pkg::*;
 #(
@@ -13,6 +13,8 @@ module m3vit_gelu
     input  word_t                         table_i,        ///< table words, entry 0 first
     input  logic                          table_valid_i,
     output logic                          table_ready_o,
+    input  logic                          new_table_i,    ///< pulse: a new table will come, wait for it
+    output logic                          ready_o,        ///< the table is complete; valid_i only then
     input  logic                          valid_i,
     input  value_t [Lanes-1:0]            value_i,        ///< pre-activations, GeluIndexBits wide
     output logic                          valid_o,
@@ -23,23 +25,41 @@ module m3vit_gelu
 
   word_t word_q;
   logic [2:0] step_q;
-  logic busy_q;
+  logic busy_q, next_valid, next_take;
+  word_t next_word;
   logic [AddrW-1:0] write_addr_q;
+  logic complete_q;
+  assign ready_o = complete_q;
 
-  assign table_ready_o = !busy_q;
+  m3vit_fifo #(
+      .Depth (Entries / WordBytes),
+      .data_t(word_t)
+  ) u_words (
+      .clk_i,
+      .rst_ni,
+      .data_i (table_i),
+      .valid_i(table_valid_i),
+      .ready_o(table_ready_o),
+      .data_o (next_word),
+      .valid_o(next_valid),
+      .ready_i(next_take)
+  );
+  assign next_take = !busy_q || step_q == 3'd7;
   always_ff @(posedge clk_i) begin
     if (busy_q) word_q <= word_q >> 64;
-    if (table_valid_i && table_ready_o) word_q <= table_i;
+    if (next_valid && next_take) word_q <= next_word;
     if (!rst_ni) begin
       busy_q <= 1'b0;
       step_q <= '0;
       write_addr_q <= '0;
+      complete_q <= 1'b0;
     end else begin
-      if (table_valid_i && table_ready_o) busy_q <= 1'b1;
+      if (next_take) busy_q <= next_valid;
+      if (new_table_i) complete_q <= 1'b0;
       if (busy_q) begin
         step_q <= step_q + 1'b1;
         write_addr_q <= write_addr_q + 1'b1;
-        if (step_q == 3'd7) busy_q <= 1'b0;
+        if (&write_addr_q) complete_q <= 1'b1;
       end
     end
     valid_o <= valid_i && rst_ni;

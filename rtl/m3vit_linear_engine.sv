@@ -4,7 +4,7 @@
 /// The linear engine: rows of int8 activations times packed int8 weights, requantised, one command after another.
 /// Weights come as a stream in the order of sim/layout.py and are fetched ahead, across commands. Activations are
 /// requested row by row and must arrive after exactly ActLatency cycles. Results leave through a ready/valid queue.
-/// Throughput: one 64-wide chunk of one row times Lanes channels per cycle; a weight tile needs at least Lanes + 4
+/// Throughput: one 64-wide chunk of one row times Lanes channels per cycle; a weight tile needs at least Lanes + 1
 /// cycles. Golden: sim/golden/linear.py linear.
 module m3vit_linear_engine
   import m3vit_pkg::*;
@@ -19,7 +19,9 @@ module m3vit_linear_engine
     output logic               cmd_ready_o,
     input  word_t              weight_i,         ///< weight stream
     input  logic               weight_valid_i,
+    input  logic         [2:0] weight_level_i,   ///< words that are certain to follow each other
     output logic               weight_ready_o,
+    input  token_t             rows_loaded_i,    ///< rows that the token buffer holds so far
     output logic               act_valid_o,
     output act_req_t           act_req_o,
     input  word_t              act_i,            ///< ActLatency cycles after the request
@@ -84,7 +86,7 @@ module m3vit_linear_engine
       .ready_i(issue_ready)
   );
 
-  logic load, tile_full, tile_taken;
+  logic load, tile_soon, tile_taken;
   logic [$clog2(Lanes)-1:0] lane;
   channel_t [Lanes-1:0] fed_channels, channels;
   logic fed_valid, fed_ready, channels_valid, channels_ready;
@@ -99,9 +101,10 @@ module m3vit_linear_engine
       .word_i          (weight_i),
       .word_valid_i    (weight_valid_i),
       .word_ready_o    (weight_ready_o),
+      .level_i         (weight_level_i),
       .load_o          (load),
       .lane_o          (lane),
-      .tile_full_o     (tile_full),
+      .tile_soon_o     (tile_soon),
       .tile_taken_i    (tile_taken),
       .channels_o      (fed_channels),
       .channels_valid_o(fed_valid),
@@ -131,7 +134,8 @@ module m3vit_linear_engine
       .cmd_valid_i   (issue_valid),
       .cmd_ready_o   (issue_ready),
       .quiet_i       (used_q == '0 && consumer_idle_i),
-      .tile_full_i   (tile_full),
+      .rows_loaded_i,
+      .tile_soon_i   (tile_soon),
       .credit_i      (used_q != CreditW'(OutputDepth)),
       .valid_o       (issued.valid),
       .req_o         (act_req_o),

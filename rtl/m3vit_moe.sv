@@ -26,7 +26,6 @@ module m3vit_moe
     input  logic      job_ready_i,
     input  word_t     word_i,         ///< their words
     input  load_e     dest_i,
-    input  logic      last_i,
     input  logic      valid_i,
     output logic      ready_o,
     output logic      store_start_o,  ///< result to the write DMA
@@ -54,13 +53,25 @@ module m3vit_moe
   assign to_residual = valid_i && dest_i == LoadResidual;
 
   logic [TokenAddrW-1:0] token_addr_q;
+  logic [7:0] token_chunk_q;
+  token_t rows_loaded_q;
+  logic row_complete;
+  assign row_complete = token_chunk_q == 8'(op_i.in_features / 16'(WordBytes)) - 1'b1;
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) token_addr_q <= '0;
-    else if (to_tokens) token_addr_q <= last_i ? '0 : token_addr_q + 1'b1;
+    if (!rst_ni || start_i) begin
+      token_addr_q  <= '0;
+      token_chunk_q <= '0;
+      rows_loaded_q <= '0;
+    end else if (to_tokens) begin
+      token_addr_q  <= token_addr_q + 1'b1;
+      token_chunk_q <= row_complete ? '0 : token_chunk_q + 1'b1;
+      rows_loaded_q <= rows_loaded_q + token_t'(row_complete);
+    end
   end
 
   word_t weight;
   logic weight_valid, weight_ready;
+  logic [2:0] weight_level;
   m3vit_ram_fifo #(
       .Width(8 * WordBytes),
       .Depth(WeightFifoWords),
@@ -73,7 +84,8 @@ module m3vit_moe
       .ready_o(weights_ready),
       .data_o (weight),
       .valid_o(weight_valid),
-      .ready_i(weight_ready)
+      .ready_i(weight_ready),
+      .level_o(weight_level)
   );
 
   // Linear engine.
@@ -95,6 +107,8 @@ module m3vit_moe
       .weight_i       (weight),
       .weight_valid_i (weight_valid),
       .weight_ready_o (weight_ready),
+      .weight_level_i (weight_level),
+      .rows_loaded_i  (rows_loaded_q),
       .act_valid_o    (act_valid),
       .act_req_o      (act_req),
       .act_i          (act_word),
@@ -111,14 +125,14 @@ module m3vit_moe
   );
 
   // Router and queues.
-  logic router_ready, router_idle, router_reads, builder_reads, route_valid, route_last, queue_write, queue_bank;
+  logic router_ready, router_idle, router_reads, builder_asks, route_valid, route_last, queue_write, queue_bank;
   logic [TableAddrW-1:0] router_addr, builder_addr;
   logic [RouteBits-1:0] route_data;
   token_t route_token, queue_index, job_rows;
   candidate_t [MaxTopK-1:0] route_list;
   exp_sum_t route_sum;
   entry_t queue_entry;
-  logic build, load_valid, load_ready, job_valid, job_ready, job_bank, release_bank, queues_done;
+  logic load_valid, load_ready, job_valid, job_ready, job_bank, release_bank, queues_done;
   expert_t load_expert, unused_job_expert;
   m3vit_router #(
       .Lanes      (Lanes),
@@ -154,8 +168,8 @@ module m3vit_moe
       .write_i     (route_valid),
       .write_addr_i(route_token[TableAddrW-1:0]),
       .write_data_i({route_list, route_sum}),
-      .read_i      (router_reads || builder_reads),
-      .read_addr_i (builder_reads ? builder_addr : router_addr),
+      .read_i      (router_reads || builder_asks),
+      .read_addr_i (router_reads ? router_addr : builder_addr),
       .read_data_o (route_data)
   );
   m3vit_queue_builder #(
@@ -168,8 +182,9 @@ module m3vit_moe
       .route_list_i (route_list),
       .top_k_i      (op_i.top_k[4:0]),
       .rows_i       (token_t'(op_i.rows)),
-      .start_i      (build),
-      .table_read_o (builder_reads),
+      .start_i,
+      .table_read_o (builder_asks),
+      .table_ready_i(!router_reads),
       .table_addr_o (builder_addr),
       .table_data_i (route_data),
       .load_valid_o (load_valid),
@@ -189,7 +204,7 @@ module m3vit_moe
   );
 
   // GELU into the hidden buffer.
-  logic gelu_valid;
+  logic gelu_valid, gelu_ready;
   logic [Lanes-1:0][7:0] hidden;
   tag_t hidden_tag_q;
   always_ff @(posedge clk_i) hidden_tag_q <= tag;
@@ -201,7 +216,9 @@ module m3vit_moe
       .table_i      (word_i),
       .table_valid_i(valid_i && dest_i == LoadTable),
       .table_ready_o(table_ready),
-      .valid_i      (out_valid && tag.dest == DstGelu),
+      .new_table_i  (start_i),
+      .ready_o      (gelu_ready),
+      .valid_i      (out_valid && out_ready && tag.dest == DstGelu),
       .value_i      (value),
       .valid_o      (gelu_valid),
       .value_o      (hidden)
@@ -257,7 +274,13 @@ module m3vit_moe
       .store_ready_i
   );
 
-  assign out_ready = tag.dest == DstLogits ? router_ready : 1'b1;
+  always_comb begin
+    unique case (tag.dest)
+      DstLogits: out_ready = router_ready;
+      DstGelu: out_ready = gelu_ready;
+      default: out_ready = 1'b1;
+    endcase
+  end
   assign consumer_idle = router_idle && !gelu_valid && !combine_busy;
   assign release_bank = out_valid && tag.dest == DstCombine && tag.last;
   assign events_o.read_word = 1'b0;
@@ -276,12 +299,9 @@ module m3vit_moe
       .job_o,
       .job_valid_o,
       .job_ready_i,
-      .tokens_loaded_i(to_tokens && last_i),
       .cmd_o          (cmd),
       .cmd_valid_o    (cmd_valid),
       .cmd_ready_i    (cmd_ready),
-      .routed_i       (route_last),
-      .build_o        (build),
       .load_valid_i   (load_valid),
       .load_ready_o   (load_ready),
       .load_expert_i  (load_expert),

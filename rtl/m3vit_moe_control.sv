@@ -18,12 +18,9 @@ module m3vit_moe_control
     output read_job_t job_o,
     output logic      job_valid_o,
     input  logic      job_ready_i,
-    input  logic      tokens_loaded_i,  ///< the last token word has arrived
     output command_t  cmd_o,
     output logic      cmd_valid_o,
     input  logic      cmd_ready_i,
-    input  logic      routed_i,         ///< one more token is routed
-    output logic      build_o,          ///< start the queue builder
     input  logic      load_valid_i,     ///< queue builder: this expert is next
     output logic      load_ready_o,
     input  expert_t   load_expert_i,
@@ -40,13 +37,11 @@ module m3vit_moe_control
 );
   typedef enum logic [3:0] {
     Idle,
-    LoadX,
     LoadRouter,
-    LoadRes,
-    LoadGelu,
-    WaitTokens,
+    LoadX,
     RouterPass,
-    WaitRoute,
+    LoadGelu,
+    LoadRes,
     FirstLayer,
     SecondLayer,
     Store,
@@ -55,8 +50,6 @@ module m3vit_moe_control
   } state_e;
 
   state_e state_q, state_d;
-  logic loaded_q;
-  token_t routed_q;
   // Sizes of the operation, derived once.
   logic [7:0] dim_chunks, hidden_chunks;
   words_t token_words, expert_words, router_words;
@@ -148,14 +141,12 @@ module m3vit_moe_control
   always_comb begin
     state_d = state_q;
     unique case (state_q)
-      Idle: if (start_i) state_d = LoadX;
-      LoadX: if (job_ready_i) state_d = LoadRouter;
-      LoadRouter: if (job_ready_i) state_d = LoadRes;
-      LoadRes: if (job_ready_i) state_d = LoadGelu;
-      LoadGelu: if (job_ready_i) state_d = WaitTokens;
-      WaitTokens: if (loaded_q) state_d = RouterPass;
-      RouterPass: if (cmd_ready_i) state_d = WaitRoute;
-      WaitRoute: if (routed_q == token_t'(op_i.rows)) state_d = FirstLayer;
+      Idle: if (start_i) state_d = LoadRouter;
+      LoadRouter: if (job_ready_i) state_d = LoadX;
+      LoadX: if (job_ready_i) state_d = RouterPass;
+      RouterPass: if (cmd_ready_i) state_d = LoadGelu;  // rows are routed as they arrive
+      LoadGelu: if (job_ready_i) state_d = LoadRes;
+      LoadRes: if (job_ready_i) state_d = FirstLayer;  // the first combination comes later in the stream
       FirstLayer:
       if (queue_valid_i && cmd_ready_i) state_d = SecondLayer;
       else if (queues_done_i && quiet_i) state_d = Store;
@@ -167,25 +158,12 @@ module m3vit_moe_control
     endcase
   end
 
-  assign build_o = state_q == WaitRoute && state_d == FirstLayer;
   assign store_o = state_q == WaitStore;
   assign store_start_o = state_q == Store;
   assign done_o = state_q == Done;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      state_q  <= Idle;
-      loaded_q <= 1'b0;
-      routed_q <= '0;
-    end else begin
-      state_q <= state_d;
-      if (state_q == Idle) begin
-        loaded_q <= 1'b0;
-        routed_q <= '0;
-      end else begin
-        if (tokens_loaded_i) loaded_q <= 1'b1;
-        if (routed_i) routed_q <= routed_q + 1'b1;
-      end
-    end
+    if (!rst_ni) state_q <= Idle;
+    else state_q <= state_d;
   end
 endmodule

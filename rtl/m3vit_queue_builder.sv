@@ -5,7 +5,8 @@
 /// ascending order, without any storage per expert: a scan of the table collects the tokens of the current expert, in
 /// ascending order, with their gates, and finds the next higher expert that has tokens. The scan of one expert hides
 /// behind the computation of the one before. Golden: sim/golden/moe.py token_queues and the quotients of gates.
-/// A scan takes rows + 22 cycles.
+/// Expert 0 cannot be undercut: once it has a token, its weights are requested and its scan follows the router row by
+/// row; otherwise the first scan starts when all tokens are routed. A scan takes rows + 22 cycles.
 module m3vit_queue_builder
   import m3vit_pkg::*;
 #(
@@ -16,12 +17,13 @@ module m3vit_queue_builder
 ) (
     input  logic                         clk_i,
     input  logic                         rst_ni,
-    input  logic                         route_valid_i,   ///< a token is routed: learn the lowest expert
+    input  logic                         route_valid_i,   ///< the next token is routed, in ascending order
     input  candidate_t   [  MaxTopK-1:0] route_list_i,
     input  logic         [          4:0] top_k_i,
     input  token_t                       rows_i,
-    input  logic                         start_i,         ///< all tokens are routed
+    input  logic                         start_i,         ///< a new layer begins
     output logic                         table_read_o,
+    input  logic                         table_ready_i,   ///< the read is granted
     output logic         [    AddrW-1:0] table_addr_o,
     input  logic         [RouteBits-1:0] table_data_i,
     output logic                         load_valid_o,    ///< this expert's weights will be needed next
@@ -63,7 +65,8 @@ module m3vit_queue_builder
 
   state_e state_q, state_d;
   wide_expert_t current_q, next_q, lowest_q;
-  token_t row_q, count_q;
+  token_t row_q, count_q, routed_q;
+  logic begin_scans, granted;
   logic [4:0] drain_q;
   logic bank_q;
   logic [1:0] banks_used_q;
@@ -134,7 +137,9 @@ module m3vit_queue_builder
   assign queue_index_o = count_q;
   assign queue_bank_o = bank_q;
 
-  assign table_read_o = state_q == Scan;
+  assign table_read_o = state_q == Scan && row_q < routed_q;
+  assign granted = table_read_o && table_ready_i;
+  assign begin_scans = !done_o && routed_q != '0 && (lowest_q == '0 || routed_q == rows_i);
   assign table_addr_o = row_q[AddrW-1:0];
   assign load_valid_o = state_q == Announce && !current_q[$bits(expert_t)];
   assign load_expert_o = expert_t'(current_q);
@@ -147,12 +152,12 @@ module m3vit_queue_builder
   always_comb begin
     state_d = state_q;
     unique case (state_q)
-      Idle: if (start_i) state_d = Announce;
+      Idle: if (begin_scans) state_d = Announce;
       Announce:
       if (current_q[$bits(expert_t)]) state_d = Idle;
       else if (load_ready_i) state_d = WaitBank;
       WaitBank: if (banks_used_q != 2'd2) state_d = Scan;
-      Scan: if (row_q == rows_i - 1'b1) state_d = Drain;
+      Scan: if (granted && row_q == rows_i - 1'b1) state_d = Drain;
       Drain: if (drain_q == '0) state_d = Job;
       Job: if (job_ready_i) state_d = Announce;
       default: state_d = Idle;
@@ -160,16 +165,17 @@ module m3vit_queue_builder
   end
 
   always_ff @(posedge clk_i) begin
-    read_q   <= table_read_o;
+    read_q   <= granted;
     row_qq   <= row_q;
     logit_q  <= logit;
     sum_q    <= route.sum;
     token_q  <= row_qq;
-    row_q    <= state_q == Scan ? row_q + 1'b1 : '0;
+    row_q    <= state_q == Scan ? row_q + token_t'(granted) : '0;
     drain_q  <= state_q == Drain ? drain_q - 1'b1 : 5'(GateLatency + 2);
     if (!rst_ni) begin
       state_q <= Idle;
-      done_o <= 1'b0;
+      done_o <= 1'b1;
+      routed_q <= '0;
       match_q <= 1'b0;
       bank_q <= 1'b0;
       banks_used_q <= '0;
@@ -184,11 +190,13 @@ module m3vit_queue_builder
       if (queue_write_o) count_q <= count_q + 1'b1;
       if (read_q && row_next < next_q) next_q <= row_next;
       if (route_valid_i && lowest(route_list_i, '0) < lowest_q) lowest_q <= lowest(route_list_i, '0);
+      if (route_valid_i) routed_q <= routed_q + 1'b1;
       if (start_i) begin
-        current_q <= lowest_q;
+        routed_q <= '0;
         lowest_q <= None;
         done_o <= 1'b0;
       end
+      if (state_q == Idle) current_q <= lowest_q;
       if (state_q == WaitBank) begin
         next_q  <= None;
         count_q <= '0;

@@ -14,7 +14,8 @@ module m3vit_ram_fifo #(
     output logic             ready_o,
     output logic [Width-1:0] data_o,
     output logic             valid_o,
-    input  logic             ready_i
+    input  logic             ready_i,
+    output logic [      2:0] level_o   ///< words that can be taken in successive cycles, up to 4
 );
   if (Depth < 2 || (Depth & (Depth - 1)) != 0) begin : gen_check
     $fatal(1, "Depth must be a power of two");
@@ -26,6 +27,7 @@ module m3vit_ram_fifo #(
   logic [Width-1:0] word;
   logic push, fetch, fetched_q, pop;
   logic [2:0] ahead_q;  // words fetched and not yet popped
+  assign level_o = ahead_q - 3'(fetched_q);
 
   assign ready_o = write_q - read_q != (AddrW + 1)'(Depth);
   assign push    = valid_i && ready_o;

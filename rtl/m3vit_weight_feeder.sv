@@ -3,7 +3,8 @@
 
 /// Cuts the weight stream into channel records and weight tiles: the records of an output tile go to `channels_o`, each
 /// tile of Lanes words into the shadow registers of the MAC array. Runs ahead of the computation, across commands.
-/// Stream order: sim/layout.py. One word per cycle; a tile takes Lanes cycles after the previous one was taken.
+/// Stream order: sim/layout.py. One word per cycle; a tile takes Lanes cycles after the previous one was taken. Rows may be issued
+/// as soon as the rest of their tile is certain to be in place when they reach the array.
 module m3vit_weight_feeder
   import m3vit_pkg::*;
 #(
@@ -17,9 +18,10 @@ module m3vit_weight_feeder
     input  word_t                              word_i,            ///< weight stream
     input  logic                               word_valid_i,
     output logic                               word_ready_o,
+    input  logic          [               2:0] level_i,           ///< words that are certain to follow each other
     output logic                               load_o,            ///< word_i goes to the shadow of lane_o
     output logic          [ $clog2(Lanes)-1:0] lane_o,
-    output logic                               tile_full_o,       ///< the shadow holds a complete tile
+    output logic                               tile_soon_o,       ///< the shadow is complete in ActLatency cycles
     input  logic                               tile_taken_i,      ///< the array takes the shadow now
     output channel_t [Lanes-1:0]               channels_o,        ///< records of an output tile
     output logic                               channels_valid_o,
@@ -42,11 +44,13 @@ module m3vit_weight_feeder
   logic full_q, full_d;
   channel_t [Lanes-1:0] channels_q;
   logic last_chunk, last_tile, take_record;
+  logic [31:0] missing;  // words of the tile
 
   assign last_chunk = chunk_q == cmd_i.k_chunks - 1'b1;
   assign last_tile = tile_q == cmd_i.m_tiles - 1'b1;
   assign lane_o = count_q;
-  assign tile_full_o = full_q;
+  assign missing = Lanes - 32'(count_q);
+  assign tile_soon_o = full_q || (state_q == Tile && missing <= ActLatency && missing <= 32'(level_i));
   assign channels_o = channels_q;
 
   always_comb begin

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""The board's side of the host driver inside a simulation: registers over AXI4-Lite, buffers in the shared DRAM file.
+
+`m3vit.sim.driver.Accelerator` cannot tell them from PYNQ's MMIO and allocate. The driver is synchronous, so it runs in
+a thread (`cocotb.bridge`), and every register access lets the simulation go on (`cocotb.resume`).
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+import numpy.typing as npt
+from cocotb.clock import Clock
+from cocotb.handle import HierarchyObject
+from cocotb.triggers import ClockCycles, First, ReadOnly, RisingEdge, Timer
+from cocotb.utils import get_sim_time
+from cocotbext.axi import AxiLiteBus, AxiLiteMaster
+
+from m3vit.sim.driver import Accelerator
+
+PERIOD_NS = 10
+"""Simulated clock period. Results are in cycles; the clock of the hardware is an assumption of the config."""
+DRAM_VARIABLE = "M3VIT_DRAM"
+PAGE = 4096
+
+
+class SimulatedBuffer(np.ndarray[Any, np.dtype[Any]]):
+    """A NumPy view of simulated DRAM with the calls of `pynq.Buffer`. Host and accelerator share it: no caches."""
+
+    physical_address: int
+
+    def flush(self) -> None:
+        """Nothing to do: writes are visible at once."""
+
+    def invalidate(self) -> None:
+        """Nothing to do: reads see the latest data."""
+
+    def freebuffer(self) -> None:
+        """Nothing to do: the memory of a simulation lives as long as the simulation."""
+
+
+class SimulatedDram:
+    """The DRAM file of the simulation, and an allocator of aligned buffers in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r+")
+        self._next = PAGE  # address zero stays unused, as on a board
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> SimulatedBuffer:
+        """Contiguous buffer, like `pynq.allocate`.
+
+        Raises:
+            MemoryError: the file is too small.
+        """
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        start = self._next
+        if start + size > self.data.size:
+            raise MemoryError(f"the simulated DRAM of {self.data.size} bytes is full")
+        self._next = -(-(start + size) // PAGE) * PAGE
+        buffer = self.data[start : start + size].view(dtype).reshape(shape).view(SimulatedBuffer)
+        buffer.physical_address = start
+        return buffer
+
+
+class SimulatedRegisters:
+    """The accelerator's registers with the calls of `pynq.MMIO`, for use inside `cocotb.bridge`."""
+
+    def __init__(self, dut: HierarchyObject) -> None:
+        logging.getLogger(f"cocotb.{dut._name}.s_axi_ctrl").setLevel(logging.WARNING)
+        self._bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.aclk, dut.aresetn, False)
+
+    def read(self, offset: int) -> int:
+        """32-bit register at a byte offset."""
+
+        async def access() -> int:
+            return int(await self._bus.read_dword(offset))
+
+        return cocotb.task.resume(access)()
+
+    def write(self, offset: int, value: int) -> None:
+        """Write the 32-bit register at a byte offset."""
+
+        async def access() -> None:
+            await self._bus.write_dword(offset, value)
+
+        cocotb.task.resume(access)()
+
+
+async def reset(dut: HierarchyObject) -> None:
+    """Start the clock and reset for longer than the longest pipeline."""
+    cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns", impl="gpi").start())
+    dut.aresetn.value = 0
+    await ClockCycles(dut.aclk, 40)
+    dut.aresetn.value = 1
+    await ClockCycles(dut.aclk, 2)
+
+
+def connect(dut: HierarchyObject) -> tuple[Accelerator, SimulatedDram]:
+    """The host driver on the simulated accelerator; waits on the interrupt instead of polling."""
+    dram = SimulatedDram(Path(os.environ[DRAM_VARIABLE]))
+
+    def pause(seconds: float) -> None:
+        async def interrupt() -> None:
+            await ReadOnly()
+            if not dut.irq_o.value:
+                await First(RisingEdge(dut.irq_o), Timer(max(1, round(seconds * 1e9)), "ns"))
+
+        cocotb.task.resume(interrupt)()
+
+    accelerator = Accelerator(SimulatedRegisters(dut), dram.allocate, pause, clock=lambda: get_sim_time("ns") * 1e-9)
+    return accelerator, dram

