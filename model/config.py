@@ -231,7 +231,7 @@ HARDWARE: dict[str, HardwareConfig] = {
     for h in (
         HardwareConfig(
             name="demo", lanes=8, max_tokens=80, max_dim=64, max_hidden=256, max_top_k=8, weight_fifo_words=512,
-            router_lanes=4,
+            router_lanes=8,
         ),
         HardwareConfig(
             name="zcu104", lanes=32, max_tokens=1040, max_dim=384, max_hidden=384, weight_fifo_words=4096,

@@ -23,6 +23,12 @@ def read_file(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that readers see the old or the new contents, never a part.
 
@@ -37,6 +43,7 @@ def write_atomically(path: Path, data: bytes) -> None:
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
+                os.fchmod(handle.fileno(), 0o666 & ~_umask())
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise

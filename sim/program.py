@@ -31,10 +31,24 @@ OPERANDS = 7
 
 
 class Opcode(IntEnum):
-    """What an operation does. Operands not named are zero."""
+    """What an operation does to the residual stream (int16), x and qkv (int8). Operands not named are zero."""
 
     MOE = 1
     """residual += combine(experts(x)); RTL: m3vit_moe."""
+    PATCH_EMBED = 2
+    """residual = linear(patches(image)) + position (int16 at `table`); operands: patch, image height, image width."""
+    LAYER_NORM = 3
+    """x = layer_norm(residual); operands: multiplier, shift; a byte per channel at `table` adds to the shift."""
+    LINEAR = 4
+    """qkv = linear(x), int8."""
+    ATTENTION = 5
+    """x = attention(qkv); operands: score multiplier, score shift, output multiplier, output shift."""
+    LINEAR_RESIDUAL = 6
+    """residual += linear(x)."""
+    MLP = 7
+    """residual += fc2(gelu(fc1(x))): out_features is the hidden size, fc1 and fc2 lie at expert_base like an expert."""
+    HEAD = 8
+    """result = linear(x) of all tokens but the class token, int16."""
 
 
 class Flag(IntFlag):

@@ -29,7 +29,7 @@ from m3vit.model.errors import UserError
 from m3vit.rtl.generate import parameters, sources
 
 TB = Path(__file__).resolve().parent / "tb"
-LINT = Path(__file__).resolve().parent.parent / "rtl" / "lint.vlt"
+CONTROL = Path(__file__).resolve().parent.parent / "rtl" / "verilator.vlt"
 
 
 class SimulationError(RuntimeError):
@@ -167,7 +167,7 @@ def build(bench: Bench) -> Path:
     with environment(toolchain()):
         try:
             runner.build(
-                sources=[LINT, *([] if bench.waves else [ports]), *bench.sources],
+                sources=[CONTROL, *([] if bench.waves else [ports]), *bench.sources],
                 hdl_toplevel=bench.toplevel,
                 parameters=dict(bench.parameters),
                 build_args=[*options, *map(str, bench.cpp)],

@@ -48,15 +48,16 @@ def linear(x_NK: Ints, layer: Linear, bits: int) -> npt.NDArray[np.int64]:
     return requantise(accumulate(x_NK, layer), layer.multiplier_M, layer.shift_M, bits)
 
 
-def gelu_table(input_scale: float, output_scale: float) -> npt.NDArray[np.int8]:
+def gelu_table(input_scale: float, output_scale: float, zero: int = 0) -> npt.NDArray[np.int8]:
     """int8 GELU of every GELU_INDEX_BITS wide pre-activation, entry i for pre-activation i - 2**(bits-1).
 
-    Exact erf form (Hendrycks & Gimpel, arXiv 1606.08415, section 2).
+    Exact erf form (Hendrycks & Gimpel, arXiv 1606.08415, section 2). An entry plus `zero` is the rounded GELU in units
+    of `output_scale`; the exporter folds `zero` into the next layer's bias.
     """
     half = 1 << (GELU_INDEX_BITS - 1)
     x = [i * input_scale for i in range(-half, half)]
     y = np.array([0.5 * v * (1.0 + erf(v / sqrt(2.0))) for v in x]) / output_scale
-    return saturate(np.floor(y + 0.5), 8).astype(np.int8)
+    return saturate(np.floor(y + 0.5) - zero, 8).astype(np.int8)
 
 
 def gelu(pre_NM: Ints, table: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:

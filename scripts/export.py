@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""The verb `export`: from a checkpoint to a pathway folder, with the accuracy of both models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from m3vit.model.accuracy import with_accuracy
+from m3vit.model.checkpoint import load_checkpoint
+from m3vit.model.config import HARDWARE, Config
+from m3vit.model.errors import UserError
+from m3vit.model.quantise import quantise
+from m3vit.model.scenes import load_split
+from m3vit.scripts.cli import run_verb
+from m3vit.sim.capacity import check_fits
+from m3vit.sim.pathway import Pathways, check_target, write_pathways
+
+TRIVIAL_SCENES = 512
+"""Training scenes from which the trivial predictor learns."""
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a training run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pathways.")] = Path("runs/pathway"),
+    hardware: Annotated[
+        str | None, typer.Option(help=f"Hardware preset in place of the config's: {', '.join(HARDWARE)}.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Validation scenes to measure accuracy on; all by default.")
+    ] = None,
+) -> None:
+    """Quantise a checkpoint and write the pathways of all its tasks on one memory image."""
+    config, model = load_checkpoint(checkpoint)
+    config = choose_hardware(config, hardware)
+    check_fits(config.model, config.hardware)
+    check_target(out)
+    count = config.quant.calibration_images
+    scenes = config.scenes.model_copy(update={"train_size": max(count, TRIVIAL_SCENES)})
+    train = load_split(scenes, config.model.image_hw, "train", progress=True)
+    pathways = quantise(model, config, train["image"][:count], progress=True)
+    val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
+    pathways = with_accuracy(pathways, model, train, val, images, progress=True)
+    write_pathways(pathways, out)
+    print_accuracy(pathways)
+    typer.echo(f"wrote {out}")
+
+
+def choose_hardware(config: Config, name: str | None) -> Config:
+    """The config with another hardware preset, or as it is.
+
+    Raises:
+        UserError: no such preset.
+    """
+    if name is None:
+        return config
+    if name not in HARDWARE:
+        raise UserError(f"hardware '{name}' is unknown; choose one of {', '.join(HARDWARE)}")
+    return config.model_copy(update={"hardware": HARDWARE[name]})
+
+
+def print_accuracy(pathways: Pathways) -> None:
+    """Print a table of the tasks' metrics in float and in integers."""
+    first = pathways.first
+    seen = first.accuracy.images if first.accuracy else 0
+    table = Table(title=f"{first.workload} on hardware '{first.config.hardware.name}', {seen} validation scenes")
+    for column in ("task", "metric", "float", "int8", "loss %", "trivial"):
+        table.add_column(column, justify="left" if column in ("task", "metric") else "right")
+    for task, pathway in pathways.tasks.items():
+        if pathway.accuracy is not None:
+            scores = pathway.accuracy
+            values = (scores.float32, scores.int8, scores.loss_percent, scores.trivial)
+            table.add_row(task, scores.metric, *(f"{value:.3f}" for value in values))
+    console = Console()
+    console.print(table)
+    console.print(f"memory image: {first.image.size:,} bytes for {len(pathways.tasks)} tasks")
+
+
+if __name__ == "__main__":
+    run_verb(export)

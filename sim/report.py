@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Assembles the report: a tree of figures per task, each measured, modelled or assumed. See docs/report.md."""
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from m3vit import __version__
+from m3vit.model.config import HardwareConfig
+from m3vit.sim.bound import weight_bytes
+from m3vit.sim.cycles import Task, cycles, seconds
+from m3vit.sim.energy import Activity, Constants, Energy, energy, on_chip_traffic
+from m3vit.sim.flops import entries, flops, macs, vector_elements
+from m3vit.sim.pathway import Accuracy, Pathways
+from m3vit.sim.program import Op
+from m3vit.sim.program_check import expert_bytes
+from m3vit.sim.resources import MEMORIES, estimate
+from m3vit.sim.results import FrameResult, Results
+
+REPORT_VERSION = 1
+Kind = Literal["measured", "modelled", "assumed"]
+
+PUBLISHED_PJ_PER_MAC: tuple[tuple[str, str, float], ...] = (
+    ("Edge-MoE, ZCU102, W16 A32", "arXiv 2305.18691", 403),
+    ("UbiMoE, ZCU102, W16 A32", "arXiv 2502.05602", 237),
+    ("CoQMoE, ZCU102, INT8", "arXiv 2506.08496", 51),
+    ("EfficientViT accelerator", "derived from its published GOPS/W", 19),
+)
+"""Whole-design energy per MAC, derived from published GOPS/W; for comparison only, never mixed with our estimate."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a report is made of.
+
+    Attributes:
+        pathways: of all tasks.
+        results: of `m3vit verify` on this image; None if there are none.
+        stale: results exist, but of another image.
+        constants: of the energy estimate.
+        folder: where the pathways were read, for the commands that the report suggests.
+    """
+
+    pathways: Pathways
+    results: Results | None
+    stale: bool
+    constants: Constants
+    folder: Path
+
+    @property
+    def hardware(self) -> HardwareConfig:
+        """What RTL ran on, else what the pathways were exported for."""
+        return self.results.hardware if self.results else self.pathways.first.config.hardware
+
+
+def image_sha256(pathways: Pathways) -> str:
+    """SHA-256 of image.bin."""
+    return hashlib.sha256(pathways.first.image.tobytes()).hexdigest()
+
+
+def build_report(inputs: Inputs) -> dict[str, Any]:
+    """The whole report: the first task's figures at the top level, every task's under `tasks`, then what they share."""
+    tasks = {name: task_report(inputs, name) for name in inputs.pathways.tasks}
+    first = next(iter(tasks.values()))
+    return {
+        "version": REPORT_VERSION,
+        "m3vit": __version__,
+        **first,
+        "image_sha256": image_sha256(inputs.pathways),
+        "hardware": inputs.hardware.model_dump(mode="json"),
+        "verification_state": verification_state(inputs),
+        "verified": verified(inputs.results),
+        "timeline": inputs.results.timeline.model_dump() if inputs.results and inputs.results.timeline else None,
+        "assumptions": assumptions(inputs.hardware, inputs.constants),
+        "published": [
+            {"design": design, "source": source, "pj_per_mac": value} for design, source, value in PUBLISHED_PJ_PER_MAC
+        ],
+        "tasks": tasks,
+    }
+
+
+def task_report(inputs: Inputs, name: str) -> dict[str, Any]:
+    """The figures of one task."""
+    pathway = inputs.pathways.task(name)
+    task = Task(pathway, inputs.hardware, inputs.results.of_task(name) if inputs.results else [])
+    figures = cycles(task)
+    need = estimate(inputs.hardware)
+    counts = flops(pathway.program, [other.program for other in inputs.pathways.tasks.values()])
+    return {
+        "workload": pathway.workload,
+        "task": name,
+        "verification": verification(inputs.results, task.frames),
+        "cycles": figures,
+        "task_switch": task_switch(inputs.results),
+        "memory": memory(task, figures, need.on_chip_bytes),
+        "flops": asdict(counts),
+        "energy": frame_energy(task, figures["frame_bound"], inputs.constants)
+        | {"moe_rtl": moe_energy(task, figures, inputs.constants)},
+        "resources": {"dsp": need.dsp, "bram36": need.bram36, "uram": need.uram, "lut": None, "ff": None}
+        | {"source": f"{need.source}; lut and ff not measured"},
+        "accuracy": accuracy(pathway.accuracy),
+        "kinds": kinds(measured=bool(task.frames), scored=pathway.accuracy is not None),
+    }
+
+
+def verification_state(inputs: Inputs) -> dict[str, str]:
+    """Whether RTL results are in this report, and the command that brings them."""
+    command = f"m3vit verify {shlex.quote(str(inputs.folder))}"
+    if inputs.results:
+        return {"state": "verified", "sentence": "RTL results belong to this memory image.", "command": command}
+    if inputs.stale:
+        sentence = "verification/results.json belongs to another memory image and was left out."
+        return {"state": "stale", "sentence": sentence, "command": command}
+    return {"state": "missing", "sentence": "These pathways have not been verified in RTL.", "command": command}
+
+
+def verified(results: Results | None) -> dict[str, Any] | None:
+    """What `m3vit verify` compared, all tasks together."""
+    if results is None:
+        return None
+    return {
+        "golden_vs_rtl_mismatches": results.golden_vs_rtl_mismatches,
+        "golden_vs_hls_mismatches": results.golden_vs_hls_mismatches,
+        "elements_compared": results.elements_compared,
+        "images": results.images,
+        "simulator": results.simulator,
+        "simulated_cycles": results.simulated_cycles,
+        "wall_seconds": results.wall_seconds,
+    }
+
+
+def verification(results: Results | None, frames: Sequence[FrameResult]) -> dict[str, Any]:
+    """Comparison of one task's frames; null where nothing ran."""
+    ran = bool(results and frames)
+    return {
+        "golden_vs_rtl_mismatches": sum(frame.mismatches for frame in frames) if ran else None,
+        "golden_vs_hls_mismatches": results.golden_vs_hls_mismatches if results else None,
+        "elements_compared": sum(frame.elements for frame in frames) if ran else None,
+        "images": len({frame.image for frame in frames}) if ran else None,
+        "simulator": results.simulator if results else None,
+    }
+
+
+def task_switch(results: Results | None) -> dict[str, Any]:
+    """Mean cycles after the same task and after another one, with the samples."""
+    switch = results.task_switch if results else None
+    if switch is None:
+        names = ("same_task_cycles", "switch_cycles", "same_task_samples", "switch_samples")
+        return dict.fromkeys(names, None)
+    return {
+        "same_task_cycles": fmean(switch.same_task_cycles),
+        "switch_cycles": fmean(switch.switch_cycles),
+        "same_task_samples": list(switch.same_task_cycles),
+        "switch_samples": list(switch.switch_cycles),
+    }
+
+
+def memory(task: Task, figures: dict[str, Any], on_chip: int) -> dict[str, Any]:
+    """Bytes on chip, of weights, and moved; `baselines` shows what other schedules would need."""
+    program, lanes = task.pathway.program, task.hardware.lanes
+    moe = [program[index] for index in task.moe_ops]
+    covered = [figures["per_op"][index] for index in task.covered]
+    return {
+        "on_chip_bytes": on_chip,
+        "on_chip_items": {name: -(-make(task.hardware).bits // 8) for name, make in MEMORIES.items()},
+        "weights_bytes": sum(weight_bytes(op, lanes) for op in program),
+        "dram_bytes_per_frame": figures["frame_bound"]["bytes"],
+        "image_bytes": task.pathway.image.size,
+        "rtl_dram_bytes": sum(row["read_bytes"] + row["write_bytes"] for row in covered) if task.frames else None,
+        "moe_expert_bytes_read": sum(_experts_read(task, index) for index in task.covered),
+        "baselines": {
+            "all_experts_on_chip_bytes": sum(op.experts * _expert(op, lanes) for op in moe),
+            "token_by_token_bytes": sum(entries(program[i]) * _expert(program[i], lanes) for i in task.covered),
+        },
+    }
+
+
+def _expert(op: Op, lanes: int) -> int:
+    return expert_bytes(op.in_features, op.out_features, lanes)
+
+
+def _experts_read(task: Task, index: int) -> float:
+    op, used = task.pathway.program[index], task.experts_used(index)
+    return (op.experts if used is None else used) * _expert(op, task.hardware.lanes)
+
+
+def frame_energy(task: Task, frame: dict[str, Any], constants: Constants) -> dict[str, Any]:
+    """Estimate for the whole program as one frame."""
+    program, hardware = task.pathway.program, task.hardware
+    elements = sum(vector_elements(op) for op in program)
+    engine = sum(macs(op) for op in program) / hardware.macs_per_cycle
+    activity = Activity(
+        macs=frame["macs"],
+        vector_elements=elements,
+        on_chip_bytes=on_chip_traffic(engine, frame["bytes"], elements, hardware),
+        dram_bytes=frame["bytes"],
+        seconds=seconds(frame["bound"], hardware),
+        seconds_measured=False,
+    )
+    scope = (
+        f"one frame of task '{task.pathway.task}', all {len(program)} operations, modelled: activity counted from the "
+        "program, duration = bound x the assumed slowdown"
+    )
+    return energy(activity, constants, scope).tree()
+
+
+def moe_energy(task: Task, figures: dict[str, Any], constants: Constants) -> dict[str, Any] | None:
+    """Estimate for the MoE layers that ran in RTL, from their counters; None if none did."""
+    if not task.frames:
+        return None
+    program, hardware = task.pathway.program, task.hardware
+    rows = [figures["per_op"][index] for index in task.covered]
+    elements = sum(vector_elements(program[index]) for index in task.covered)
+    moved = sum(row["read_bytes"] + row["write_bytes"] for row in rows)
+    activity = Activity(
+        macs=figures["macs"],
+        vector_elements=elements,
+        on_chip_bytes=on_chip_traffic(sum(row["compute"] for row in rows), moved, elements, hardware),
+        dram_bytes=moved,
+        seconds=seconds(figures["total"], hardware),
+        seconds_measured=True,
+    )
+    scope = (
+        f"{len(rows)} MoE layers of task '{task.pathway.task}': cycles, engine activity and DRAM words counted in RTL"
+    )
+    estimate: Energy = energy(activity, constants, scope)
+    return estimate.tree()
+
+
+def accuracy(scores: Accuracy | None) -> dict[str, Any]:
+    """Scores on the validation split; null if they were not measured at export."""
+    if scores is None:
+        names = ("metric", "float", "int8", "trivial", "higher_is_better", "images", "loss_percent")
+        return dict.fromkeys(names, None)
+    return {
+        "metric": scores.metric,
+        "float": scores.float32,
+        "int8": scores.int8,
+        "trivial": scores.trivial,
+        "higher_is_better": scores.higher_is_better,
+        "images": scores.images,
+        "loss_percent": scores.loss_percent,
+    }
+
+
+def kinds(measured: bool, scored: bool) -> dict[str, Kind | None]:
+    """How each group of figures came about; None where there is no figure."""
+    rtl: Kind | None = "measured" if measured else None
+    return {
+        "verification": rtl,
+        "cycles.total": rtl,
+        "cycles.per_op": rtl,
+        "cycles.bound": "modelled",
+        "cycles.ratio_to_bound": rtl,
+        "cycles.latency_ms": "assumed" if measured else None,
+        "cycles.frame_bound": "modelled",
+        "cycles.clock_mhz": "assumed",
+        "task_switch": rtl,
+        "memory": "modelled",
+        "memory.rtl_dram_bytes": rtl,
+        "flops": "modelled",
+        "energy": "modelled",
+        "resources": "modelled",
+        "accuracy": "measured" if scored else None,
+    }
+
+
+def assumptions(hardware: HardwareConfig, constants: Constants) -> list[dict[str, Any]]:
+    """Everything that no measurement stands behind, one row each."""
+    memory = hardware.memory
+    rows = [
+        ("Clock", f"{hardware.clock_mhz:g} MHz", "until a vendor tool closes timing"),
+        ("DRAM peak", f"{memory.peak_bytes} B/cycle", f"{memory.ports} ports of {8 * memory.port_bytes} bit"),
+        ("DRAM efficiency", f"{memory.efficiency_percent} %", "of the peak, in the bound and in simulation"),
+        ("DRAM latency", f"{memory.latency_cycles} cycles", "read latency of the simulated memory"),
+    ]
+    named = [{"kind": "assumed", "name": name, "value": value, "source": why} for name, value, why in rows]
+    energies = [
+        {"kind": "assumed", "name": row.title, "value": f"{row.low:g} / {row.nominal:g} / {row.high:g} {row.unit}"}
+        | {"source": row.source}
+        for row in (getattr(constants, field) for field in Constants.model_fields)
+    ]
+    return named + energies

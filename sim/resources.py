@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Modelled FPGA resources of a hardware config. Modelled, not measured: no synthesiser ran.
+
+`MEMORIES` mirrors the RAM instances in rtl/ and `DSPS` its multipliers, one line each. Look-up tables and flip-flops
+are not modelled.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from m3vit.model.config import WORD_BYTES, HardwareConfig
+from m3vit.model.errors import UserError
+from m3vit.sim.golden.arith import ACC_BITS
+from m3vit.sim.golden.linear import GELU_INDEX_BITS
+from m3vit.sim.regmap import COUNTER_SLOTS
+
+Style = Literal["block", "ultra", "distributed", "registers"]
+
+CANDIDATE_BITS, EXP_SUM_BITS, ENTRY_BITS = 27, 58, 29
+"""Packed types of m3vit_pkg: candidate_t (valid, expert, logit), exp_sum_t, entry_t (token, gate)."""
+
+SHARE = {"DSP48E2": 0.96, "RAMB36": 0.90, "URAM288": 0.90}
+"""Part of the device that a design may use and still be placed and routed."""
+
+RAMB36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096), (4, 8192), (2, 16384), (1, 32768))
+"""Width and depth of a RAMB36E2 as simple dual-port RAM (AMD UG573)."""
+URAM_SHAPES = ((72, 4096),)
+"""Width and depth of a URAM288 (AMD UG573)."""
+
+
+@dataclass(frozen=True)
+class Ram:
+    """Equal RAMs: width in bits, depth in words."""
+
+    width: int
+    depth: int
+    style: Style
+    count: int = 1
+
+    @property
+    def bits(self) -> int:
+        """Bits that hold data."""
+        return self.width * self.depth * self.count
+
+    def primitives(self, style: Style) -> int:
+        """RAMB36 (block) or URAM288 (ultra) that the RAMs take; 0 for another style."""
+        if style != self.style:
+            return 0
+        shapes = URAM_SHAPES if style == "ultra" else RAMB36_SHAPES
+        return self.count * min(ceil(self.width / width) * ceil(self.depth / depth) for width, depth in shapes)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Modelled use of the device. on_chip_bytes counts data, not the primitives' capacity."""
+
+    dsp: int
+    bram36: int
+    uram: int
+    on_chip_bytes: int
+    source: str = "modelled, not synthesised"
+
+
+def banked(hardware: HardwareConfig, elements: int, element_bits: int, word_elements: int) -> Ram:
+    """A RAM that lanes write and whole words read (m3vit_bank_ram): banks of the largest common granule."""
+    granule = min(hardware.granule, word_elements)
+    banks = 1 << (ceil(max(hardware.lanes, word_elements) / granule) - 1).bit_length()
+    return Ram(granule * element_bits, ceil(elements / granule / banks), "ultra", banks)
+
+
+def route_bits(hardware: HardwareConfig) -> int:
+    """Bits of one token's entry in the route table."""
+    return hardware.max_top_k * CANDIDATE_BITS + EXP_SUM_BITS
+
+
+MEMORIES: dict[str, Callable[[HardwareConfig], Ram]] = {
+    "tokens": lambda h: Ram(8 * WORD_BYTES, h.max_tokens * h.max_dim // WORD_BYTES, "ultra"),
+    "hidden": lambda h: banked(h, h.max_tokens * h.max_hidden, 8, WORD_BYTES),
+    "residual": lambda h: banked(h, h.max_tokens * h.max_dim, 16, WORD_BYTES // 2),
+    "weight stream": lambda h: Ram(8 * WORD_BYTES, h.weight_fifo_words, "ultra"),
+    "accumulators": lambda h: Ram(h.lanes * ACC_BITS, h.max_tokens, "block"),
+    "route table": lambda h: Ram(route_bits(h), h.max_tokens, "block"),
+    "token queues": lambda h: Ram(ENTRY_BITS, 2 * h.max_tokens, "block", 2),
+    "GELU tables": lambda h: Ram(64, (1 << GELU_INDEX_BITS) // 8, "distributed", h.lanes),
+    "counters": lambda h: Ram(8 * 32, COUNTER_SLOTS, "distributed"),
+    "working weights": lambda h: Ram(8 * WORD_BYTES, 2 * h.lanes, "registers"),
+}
+"""RAMs by purpose; none grows with the number of experts."""
+
+DSPS: dict[str, Callable[[HardwareConfig], int]] = {
+    "multiply-accumulate, two per DSP48E2": lambda h: ceil(h.macs_per_cycle / 2),
+    "requantisation, one per lane": lambda h: h.lanes,
+    "gates, one per lane": lambda h: h.lanes,
+    "addresses": lambda h: 4,
+}
+"""Multipliers by purpose."""
+
+
+def estimate(hardware: HardwareConfig) -> Resources:
+    """Modelled resources of an accelerator."""
+    rams = [make(hardware) for make in MEMORIES.values()]
+    return Resources(
+        dsp=sum(count(hardware) for count in DSPS.values()),
+        bram36=sum(ram.primitives("block") for ram in rams),
+        uram=sum(ram.primitives("ultra") for ram in rams),
+        on_chip_bytes=on_chip_bytes(hardware),
+    )
+
+
+def on_chip_bytes(hardware: HardwareConfig) -> int:
+    """Bytes of data the accelerator holds, all buffers together."""
+    return ceil(sum(make(hardware).bits for make in MEMORIES.values()) / 8)
+
+
+def check_board(hardware: HardwareConfig) -> Resources:
+    """Check that an accelerator fits its board.
+
+    Returns:
+        The modelled resources.
+
+    Raises:
+        UserError: the first resource that does not suffice, with what is needed and what there is.
+    """
+    need, board = estimate(hardware), hardware.board
+    limits = (
+        ("DSP48E2", need.dsp, board.dsp, "lanes"),
+        ("RAMB36", need.bram36, board.bram36, "max_tokens or lanes"),
+        ("URAM288", need.uram, board.uram, "max_tokens, max_dim, max_hidden or weight_fifo_words"),
+    )
+    for name, value, total, knob in limits:
+        allowed = int(SHARE[name] * total)
+        if value > allowed:
+            raise UserError(
+                f"hardware '{hardware.name}' needs {value} {name}, but {board.name} has {total} of which {allowed} "
+                f"({SHARE[name]:.0%}) may be used; lower {knob}"
+            )
+    return need

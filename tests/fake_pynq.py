@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Stands in for pynq: answers a run with the vector whose inputs it was given, FLIP integers off.
+
+Runs in the host folder of a project. CAPACITY holds the three capacity registers.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3vit.sim.regmap import HARDWARE_VERSION, ID_VALUE, OFFSET, Control, Status
+
+BUFFERS: list["Buffer"] = []
+VECTORS = [np.load(path) for path in sorted(Path("vectors").glob("*.npz"))]
+CAPACITY = [int(word) for word in os.environ["CAPACITY"].split()]
+
+
+class Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
+    physical_address: int
+
+    def flush(self) -> None:
+        pass
+
+    def invalidate(self) -> None:
+        pass
+
+    def freebuffer(self) -> None:
+        self.physical_address = -1
+
+
+def allocate(shape: tuple[int], dtype: Any) -> Buffer:
+    buffer = np.zeros(shape, dtype).view(Buffer)
+    buffer.physical_address = 0x1000_0040 + 0x100_0000 * len(BUFFERS)
+    BUFFERS.append(buffer)
+    return buffer
+
+
+def at(address: int) -> Any:
+    """Memory from an address to the end of its buffer."""
+    buffer = max((b for b in BUFFERS if b.physical_address <= address), key=lambda b: b.physical_address)
+    return np.asarray(buffer)[address - buffer.physical_address :]
+
+
+class Overlay:
+    def __init__(self, path: str) -> None:
+        assert Path(path).name == "m3vit.bit", path
+        self.ip_dict = {"m3vit_accelerator_0": {"phys_addr": 0xA0000000, "addr_range": 4096}}
+
+
+class MMIO:
+    def __init__(self, address: int, size: int) -> None:
+        assert (address, size) == (0xA0000000, 4096)
+        self.words = dict(zip((8, 12, 16), CAPACITY, strict=True)) | {0: ID_VALUE, 4: HARDWARE_VERSION | 1 << 8}
+
+    def read(self, offset: int) -> int:
+        return self.words.get(offset, 0)
+
+    def write(self, offset: int, value: int) -> None:
+        self.words[offset] = value
+        if offset == OFFSET["CONTROL"]:
+            self.words[OFFSET["STATUS"]] = Status.DONE if value == Control.START else 0
+            if value == Control.START:
+                self.start()
+
+    def start(self) -> None:
+        source = at(self.words[OFFSET["SOURCE_LO"]])
+        for data in VECTORS:
+            x = data["x"].reshape(-1).view(np.uint8)
+            if np.array_equal(source[: x.size], x):
+                wanted = data["expected"].reshape(-1).copy()
+                wanted[: int(os.environ.get("FLIP", "0"))] += 1
+                at(self.words[OFFSET["RESULT_LO"]])[: 2 * wanted.size] = wanted.view(np.uint8)

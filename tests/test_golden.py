@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Golden operators: exact facts against plain Python, closeness against float with a stated signal-to-noise ratio."""
+
+from math import isqrt
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3vit.sim.golden.attention import AttentionScales, attention, probabilities, reciprocal, scores
+from m3vit.sim.golden.embed import patch_embed, patches
+from m3vit.sim.golden.linear import Linear, accumulate, gelu, gelu_table, linear_gelu
+from m3vit.sim.golden.moe import (
+    EXP2_MANTISSA,
+    combine,
+    exp2_fixed,
+    gates,
+    moe,
+    route,
+    router_logits,
+    token_queues,
+    top_k,
+)
+from m3vit.sim.golden.norm import RSQRT_MANTISSA, Norm, layer_norm, rsqrt
+from m3vit.sim.integerise import (
+    attention_units,
+    hidden_activation,
+    int8_scales,
+    norm_factors,
+    quantise_linear,
+    requant,
+)
+from m3vit.sim.layout import linear_bytes, pack_linear, unpack_linear
+from m3vit.sim.synthetic import Dice
+
+Floats = npt.NDArray[np.float64]
+EXACT = Dice(1)
+
+
+def sqnr_db(reference: Floats, approximation: Floats) -> float:
+    """Signal-to-quantisation-noise ratio."""
+    noise = np.square(reference - approximation).sum()
+    return float(10 * np.log10(np.square(reference).sum() / noise))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+# Linear layers
+
+
+def test_linear_is_exact_with_extreme_values() -> None:
+    layer = quantise_linear(np.full((2, 3072), 1.0), np.array([0.0, 1.0]), 1.0, 1.0)
+    x = np.full((1, 3072), -128, np.int8)
+    expected = [sum(-128 * int(w) for w in row) + int(b) for row, b in zip(layer.weight_MK, layer.bias_M, strict=True)]
+    assert accumulate(x, layer)[0].tolist() == expected
+
+
+def test_no_layer_can_leave_the_accumulator(rng: np.random.Generator) -> None:
+    weight = rng.uniform(0.99, 1.0, (4, 4096))
+    layer = quantise_linear(weight, np.array([0.0, 1e3, -1e9, 5.0]), 0.01, 1.0, zero=127)
+    assert layer.fits_accumulator()
+
+
+def test_zero_weights_keep_their_bias() -> None:
+    layer = quantise_linear(np.zeros((2, 64)), np.array([3.0, 0.0]), 0.05, 0.1)
+    x = np.full((1, 64), 77, np.int8)
+    real = accumulate(x, layer) * layer.multiplier_M / 2.0**layer.shift_M * 0.1
+    assert np.allclose(real, [[3.0, 0.0]], rtol=1e-4)
+
+
+def test_quantised_linear_is_close_to_float(rng: np.random.Generator) -> None:
+    weight, bias = rng.normal(size=(96, 192)), rng.normal(size=96)
+    x = rng.integers(-128, 128, (50, 192), np.int8)
+    layer = quantise_linear(weight, bias, 0.03, 0.02)
+    real = accumulate(x, layer) * layer.multiplier_M / 2.0**layer.shift_M * 0.02
+    assert sqnr_db(x * 0.03 @ weight.T + bias, real) > 38
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 200), st.sampled_from([8, 16, 24, 32]), st.integers(0, 2**32 - 1))
+def test_packing_round_trip(out_features: int, in_features: int, lanes: int, seed: int) -> None:
+    layer = Dice(seed).linear(out_features, in_features, 32.0, 32.0)
+    packed = pack_linear(layer, lanes)
+    assert packed.size == linear_bytes(out_features, in_features, lanes)
+    again = unpack_linear(np.concatenate([packed, np.full(64, 255, np.uint8)]), out_features, in_features, lanes)
+    for field in Linear.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(layer, field), getattr(again, field))
+
+
+def test_first_tile_lies_as_the_engine_reads_it() -> None:
+    layer = EXACT.linear(10, 100, 32.0, 32.0)
+    packed = pack_linear(layer, lanes=8)
+    assert packed[:4].view("<i4")[0] == layer.bias_M[0]
+    assert packed[8 + 4 : 8 + 6].view("<u2")[0] == layer.multiplier_M[1]
+    assert packed[8 + 6] == layer.shift_M[1]
+    words = packed[64:].view(np.int8)
+    np.testing.assert_array_equal(words[:64], layer.weight_MK[0, :64])
+    np.testing.assert_array_equal(words[64:128], layer.weight_MK[1, :64])
+    np.testing.assert_array_equal(words[8 * 64 : 8 * 64 + 36], layer.weight_MK[0, 64:])
+
+
+def test_unpacking_too_few_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs"):
+        unpack_linear(np.zeros(10, np.uint8), 8, 64, 8)
+
+
+def test_gelu_table_covers_all_indices() -> None:
+    table = gelu_table(0.01, 0.02, zero=5)
+    assert table.shape == (1024,)
+    assert gelu(np.array([-512, 0, 511]), table).tolist() == [table[0], -5, table[1023]]
+
+
+def test_hidden_activation_is_close_to_float(rng: np.random.Generator) -> None:
+    pre = rng.normal(0, 1.5, 20000)
+    real = np.array([0.5 * v * (1 + float(np.tanh(0.7978845608 * (v + 0.044715 * v**3)))) for v in pre])
+    hidden = hidden_activation(pre, real)
+    index = np.clip(np.floor(pre / hidden.input_scale + 0.5), -512, 511).astype(np.int64)
+    assert sqnr_db(real, (gelu(index, hidden.table) + float(hidden.zero)) * hidden.output_scale) > 38
+    assert hidden.table.min() == -128
+
+
+def test_scale_search_clips_outliers(rng: np.random.Generator) -> None:
+    sample = rng.normal(size=(20000, 3)) * [1.0, 100.0, 0.0]
+    sample[0, 0] = 12.0
+    scales = int8_scales(sample)
+    assert 4.0 / 127 < scales[0] < 11.0 / 127
+    assert 300.0 / 127 < scales[1] < 500.0 / 127
+    assert 0 < scales[2] < scales[0]
+    assert int8_scales(np.zeros((5, 2))).tolist() == [1.0, 1.0]
+
+
+# Routing
+
+
+def test_top_k_ties_go_to_the_lower_expert() -> None:
+    assert top_k(np.array([[1, 5, 5, 5], [0, 0, 0, 0], [-3, -1, -2, -1]]), 2).tolist() == [[1, 2], [0, 1], [1, 3]]
+
+
+def test_exp2_is_close_to_float_and_monotone() -> None:
+    logit = np.arange(-(16 << 8), 16 << 8)
+    value = exp2_fixed(logit)
+    np.testing.assert_allclose(value * 2.0**-31, 2.0 ** (logit / 256), rtol=2.0**-16)
+    assert (np.diff(value) > 0).all()
+    assert value.max() < 2**47
+    assert exp2_fixed(np.array([-32768, 32767])).tolist() == [value[0], value[-1]]
+
+
+def test_exp2_mantissa_has_sixteen_bits() -> None:
+    assert (EXP2_MANTISSA[0], EXP2_MANTISSA[-1]) == (32768, 65359)
+
+
+@pytest.mark.parametrize("renormalise", [False, True])
+def test_gates_are_close_to_softmax(rng: np.random.Generator, renormalise: bool) -> None:
+    logit = rng.integers(-1500, 1500, (200, 16))
+    chosen = top_k(logit, 4)
+    soft = np.exp2(logit / 256)
+    soft_NK = np.take_along_axis(soft, chosen, 1)
+    expected = soft_NK / (soft_NK if renormalise else soft).sum(1, keepdims=True)
+    assert np.abs(gates(logit, chosen, renormalise) / 2.0**15 - expected).max() < 1.1 * 2.0**-15
+    assert (gates(logit, chosen, renormalise).sum(1) <= 2**15).all()
+
+
+def test_queues_hold_every_choice_once_in_order(rng: np.random.Generator) -> None:
+    chosen = np.array([rng.permutation(8)[:2] for _ in range(40)])
+    gate = rng.integers(0, 2**15, (40, 2))
+    queues = token_queues(chosen, gate)
+    assert [q.expert for q in queues] == sorted({q.expert for q in queues})
+    assert all((np.diff(q.token_Q) > 0).all() for q in queues)
+    found = {(int(t), q.expert): int(g) for q in queues for t, g in zip(q.token_Q, q.gate_Q, strict=True)}
+    assert found == {(n, int(chosen[n, j])): int(gate[n, j]) for n in range(40) for j in range(2)}
+
+
+def test_combine_rounds_half_up_and_saturates() -> None:
+    residual = np.array([[0, 0, 32767, -32768]])
+    out = combine(residual, np.array([[1, -1, 5, -5]]), np.array([1 << 14]))
+    assert out.tolist() == [[1, 0, 32767, -32768]]
+
+
+def test_moe_equals_token_by_token(rng: np.random.Generator) -> None:
+    dice = Dice(3)
+    experts = [dice.expert(64, 128) for _ in range(6)]
+    router, table = dice.linear(6, 64, 32.0, 512.0), dice.table()
+    x = rng.integers(-100, 101, (30, 64)).astype(np.int8)
+    residual = rng.integers(-9000, 9000, (30, 64)).astype(np.int16)
+    queues = route(x, router, 2, False)
+    expected = residual.astype(np.int64)
+    logit = router_logits(x, router)
+    chosen = top_k(logit, 2)
+    gate = gates(logit, chosen, False)
+    for n in range(30):
+        for expert, weight in sorted(zip(chosen[n].tolist(), gate[n].tolist(), strict=True)):
+            hidden = linear_gelu(x[n : n + 1], experts[expert].fc1, table).astype(np.int64)
+            fc2 = experts[expert].fc2
+            for d in range(64):
+                acc = int(hidden[0] @ fc2.weight_MK[d].astype(np.int64)) + int(fc2.bias_M[d])
+                shift = int(fc2.shift_M[d])
+                out = max(-32768, min(32767, (acc * int(fc2.multiplier_M[d]) + (1 << shift >> 1)) >> shift))
+                expected[n, d] = max(-32768, min(32767, expected[n, d] + ((out * weight + (1 << 14)) >> 15)))
+    np.testing.assert_array_equal(moe(x, residual, queues, experts, table), expected)
+
+
+# LayerNorm
+
+
+def even(scale: float, dim: int) -> Norm:
+    return Norm(requant(scale), np.zeros(dim, np.uint8))
+
+
+def test_rsqrt_is_within_its_stated_error() -> None:
+    variance = np.unique(np.geomspace(1, 2**50, 20000).astype(np.int64))
+    mantissa, exponent = rsqrt(variance)
+    real = mantissa * 2.0 ** -(21.0 + exponent)
+    assert np.abs(real * np.sqrt(variance) - 1)[variance >= 1024].max() < 2.0**-11
+    assert mantissa.max() < 2**16
+    assert mantissa.min() >= 2**15
+
+
+@pytest.mark.parametrize("power", [0, 1, 9, 10, 11, 12, 13, 48, 49, 50])
+@pytest.mark.parametrize("delta", [-1, 0, 1])
+def test_rsqrt_at_powers_of_two(power: int, delta: int) -> None:
+    value = max(2**power + delta, 1)
+    mantissa, exponent = rsqrt(np.array(value))
+    shift = (value.bit_length() - 11) // 2
+    index = value >> 2 * shift if shift >= 0 else value << -2 * shift
+    assert 1024 <= index < 4096
+    assert (int(mantissa), int(exponent)) == (int(RSQRT_MANTISSA[index - 1024]), shift)
+
+
+def test_rsqrt_table_is_correctly_rounded() -> None:
+    for index in (1024, 2047, 2048, 3333, 4095):
+        # floor(2**21 / sqrt(i + 1/2) + 1/2) = floor((sqrt(2**44 / (i + 1/2)) + 1) / 2)
+        expected = (isqrt(2**45 // (2 * index + 1)) + 1) // 2
+        assert RSQRT_MANTISSA[index - 1024] == expected
+
+
+@pytest.mark.parametrize("dim", [64, 192, 768])
+@pytest.mark.parametrize("std", [30, 3000])
+def test_layer_norm_is_close_to_float(rng: np.random.Generator, dim: int, std: float) -> None:
+    x = np.clip(rng.normal(5 * std * 0.1, std, (100, dim)), -32768, 32767).astype(np.int16)
+    real = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    assert sqnr_db(real, layer_norm(x, even(30.0, dim)) / 30.0) > 39
+
+
+def test_layer_norm_of_a_constant_row_is_zero() -> None:
+    for value in (-32768, 0, 32767):
+        assert not layer_norm(np.full((1, 64), value, np.int16), even(30.0, 64)).any()
+
+
+def test_coarse_channels_are_shifted(rng: np.random.Generator) -> None:
+    x = rng.integers(-3000, 3000, (50, 64)).astype(np.int16)
+    coarse = np.arange(64, dtype=np.uint8) % 4
+    fine = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) * 60
+    out = layer_norm(x, Norm(requant(60.0), coarse))
+    np.testing.assert_allclose(out, np.clip(fine / 2.0**coarse, -128, 127), atol=0.54)
+
+
+def test_outlier_channels_become_coarse(rng: np.random.Generator) -> None:
+    sample = rng.normal(size=(500, 64))
+    sample[:, 7] += 9
+    sample[:, 9] *= 3
+    scale, coarse = norm_factors(sample)
+    assert coarse[7] >= 2
+    assert coarse[9] >= 1
+    assert np.median(coarse) == 0
+    assert 2 / 127 < scale < 5 / 127
+
+
+def test_attention_units_keep_their_promises(rng: np.random.Generator) -> None:
+    q, k, v = (rng.normal(size=(400, 32)) * rng.uniform(0.1, 8, 32) for _ in range(3))
+    v[:, 3] = 0
+    units = attention_units(q, k, v, v * 0.4)
+    np.testing.assert_allclose(units.q_D * units.k_D, units.product)
+    np.testing.assert_allclose(units.v_D / units.output_D, units.gain)
+    assert units.gain > 1.8
+    for real, unit in ((q, units.q_D), (k, units.k_D)):
+        assert (np.abs(real) <= 128 * unit).mean() > 0.999
+
+
+def test_layer_norm_survives_extremes() -> None:
+    x = np.full((2, 768), -32768, np.int16)
+    x[:, ::2] = 32767
+    x[1, 1:] = -32768
+    real = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    np.testing.assert_allclose(layer_norm(x, even(4.0, 768)), np.clip(real * 4, -128, 127), atol=0.51)
+
+
+def test_layer_norm_of_one_deviating_value() -> None:
+    x = np.zeros((1, 64), np.int16)
+    x[0, 3] = 1
+    expected = np.where(np.arange(64) == 3, np.sqrt(63), -1 / np.sqrt(63)) * 12
+    np.testing.assert_allclose(layer_norm(x, even(12.0, 64))[0], expected, atol=0.55)
+
+
+# Attention
+
+
+def test_probabilities_against_float() -> None:
+    score = np.array([np.arange(0, -2100, -1)])
+    expected = np.minimum(np.floor(256 * 2.0 ** (score / 256) + 0.5), 255)
+    assert np.abs(probabilities(score) - expected).max() <= 1
+    assert probabilities(np.array([[32767, -32768, 32767]])).tolist() == [[255, 0, 255]]
+
+
+def test_probabilities_ignore_a_common_offset(rng: np.random.Generator) -> None:
+    score = rng.integers(-900, 900, (10, 20))
+    np.testing.assert_array_equal(probabilities(score), probabilities(score - 12345))
+
+
+def test_reciprocal_is_close_for_all_totals() -> None:
+    total = np.arange(255, 60000, 7)
+    mantissa, exponent = reciprocal(total)
+    assert np.abs(mantissa * 2.0**-exponent * total - 1).max() <= 2.0**-15
+    assert mantissa.max() < 2**16
+    assert [int(part) for part in reciprocal(np.array(256))] == [65535, 24]
+
+
+def test_scores_saturate() -> None:
+    q = np.full((1, 64), -128, np.int8)
+    assert scores(q, -q - 1, requant(1.0)).tolist() == [[-32768]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sharpness", "least_db"), [(5, 1.0, 38), (129, 0.3, 37), (129, 1.0, 36), (129, 3.0, 31)]
+)
+def test_attention_is_close_to_float(rng: np.random.Generator, tokens: int, sharpness: float, least_db: float) -> None:
+    heads, dim = 3, 96
+    qkv = np.clip(np.rint(rng.normal(0, 40, (tokens, 3 * dim))), -128, 127).astype(np.int8)
+    q, k, v = qkv.astype(np.float64).reshape(tokens, 3, heads, 32).transpose(1, 2, 0, 3)
+    octaves = sharpness / 40**2 / 32**0.5
+    weight = np.exp2(q @ k.transpose(0, 2, 1) * octaves)
+    real = (weight / weight.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(tokens, dim)
+    gain = 100 / np.abs(real).max()
+    out = attention(qkv, heads, AttentionScales(score=requant(octaves * 256), output=requant(gain)))
+    assert sqnr_db(real * gain, out.astype(np.float64)) > least_db
+
+
+def test_attention_of_equal_keys_is_the_mean() -> None:
+    qkv = np.zeros((4, 3 * 8), np.int8)
+    qkv[:, 16:] = np.arange(-16, 16).reshape(4, 8)
+    out = attention(qkv, 2, AttentionScales(score=requant(1.0), output=requant(4.0)))
+    np.testing.assert_array_equal(out, np.tile(np.arange(-16, -8) * 4 + 48, (4, 1)))
+
+
+def test_attention_equals_plain_python() -> None:
+    rng = np.random.default_rng(0)
+    qkv = rng.integers(-128, 128, (6, 3 * 4)).astype(np.int8)
+    scales = AttentionScales(score=requant(0.05), output=requant(1.1))
+    out = attention(qkv, 2, scales)
+    for n in range(6):
+        for head in range(2):
+            part = [qkv[:, part * 4 + head * 2 : part * 4 + head * 2 + 2].astype(int).tolist() for part in range(3)]
+            expected = _attend(part[0][n], part[1], part[2], scales)
+            assert out[n, head * 2 : head * 2 + 2].tolist() == expected
+
+
+def _attend(q: list[int], keys: list[list[int]], values: list[list[int]], scales: AttentionScales) -> list[int]:
+    def half_up(x: int, shift: int) -> int:
+        return (x + (1 << shift >> 1)) >> shift
+
+    score = [
+        half_up(sum(a * b for a, b in zip(q, k, strict=True)) * scales.score.multiplier, scales.score.shift)
+        for k in keys
+    ]
+    score = [max(-32768, min(32767, s)) for s in score]
+    p = []
+    for s in score:
+        octave, fraction = divmod(s - max(score), 256)
+        p.append(min(255, half_up(int(EXP2_MANTISSA[fraction]), 15 - 8 - octave)))
+    total = sum(p)
+    exponent = total.bit_length() + 15
+    factor = half_up(min((1 << exponent) // total, 65535) * scales.output.multiplier, 16)
+    sums = [sum(a * v[c] for a, v in zip(p, values, strict=True)) for c in range(2)]
+    return [max(-128, min(127, half_up(s * factor, scales.output.shift + exponent - 16))) for s in sums]
+
+
+# Embedding
+
+
+def test_patches_are_row_major_with_colour_last() -> None:
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    cells = patches(image, 2).astype(int) + 128
+    assert cells.shape == (6, 12)
+    assert cells[4].tolist() == [*image[2, 2], *image[2, 3], *image[3, 2], *image[3, 3]]
+    assert patches(np.array([[[0, 128, 255]]], np.uint8), 1).tolist() == [[-128, 0, 127]]
+
+
+def test_patch_embed_adds_positions_and_saturates() -> None:
+    layer = Linear(
+        np.ones((2, 3), np.int8), np.zeros(2, np.int32), np.full(2, 32768, np.uint16), np.full(2, 15, np.uint8)
+    )
+    position = np.array([[1, -2], [10, 20], [32767, -32768]], np.int16)
+    image = np.array([[[129, 128, 128], [0, 128, 255]]], np.uint8)
+    assert patch_embed(image, 1, layer, position).tolist() == [[1, -2], [11, 21], [32766, -32768]]

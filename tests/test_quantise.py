@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Quantisation of a small model with random, spread-out weights: the integer model is close to the float one."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from m3vit.model.accuracy import evaluate_int8, predict_int8, with_accuracy
+from m3vit.model.calibrate import RESIDUAL, calibrate
+from m3vit.model.checkpoint import Checkpoint, write_checkpoint
+from m3vit.model.config import DEMO, Config, RouterKind
+from m3vit.model.heads import grid_to_map
+from m3vit.model.quantise import quantise
+from m3vit.model.scenes import load_split
+from m3vit.model.vit import M3ViT, normalise_image
+from m3vit.scripts import cli
+from m3vit.sim.golden.executor import Executor, Step, head_map
+from m3vit.sim.pathway import Pathways, read_pathways
+from m3vit.sim.program import Opcode
+
+Split = dict[str, torch.Tensor]
+
+
+def make_config(router: RouterKind = "multi", renormalise: bool = False) -> Config:
+    model = DEMO.model.model_copy(
+        update={"layers": 2, "tasks": ("segmentation", "depth"), "router": router, "renormalise": renormalise}
+    )
+    scenes = DEMO.scenes.model_copy(update={"train_size": 16, "val_size": 8})
+    quant = DEMO.quant.model_copy(update={"calibration_images": 8})
+    return DEMO.model_copy(update={"model": model, "scenes": scenes, "quant": quant})
+
+
+def spread_out(config: Config, seed: int = 0) -> M3ViT:
+    """A model with the spread of a trained one: larger weights, gains and biases that are not 1 and 0."""
+    torch.manual_seed(seed)
+    model = M3ViT(config.model).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "pos_embed" in name or "cls_token" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+            elif "router" in name:
+                parameter.mul_(20)
+            elif parameter.ndim >= 2:
+                parameter.mul_(3)
+            else:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def sqnr_db(reference: npt.NDArray[np.float64], approximation: npt.NDArray[np.float64]) -> float:
+    noise = np.square(reference - approximation).sum()
+    return float(10 * np.log10(np.square(reference).sum() / noise))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def train() -> Split:
+    return load_split(make_config().scenes, DEMO.model.image_hw, "train", progress=False, workers=1)
+
+
+@pytest.fixture(scope="module")
+def model() -> M3ViT:
+    return spread_out(make_config())
+
+
+@pytest.fixture(scope="module")
+def pathways(model: M3ViT, train: Split) -> Pathways:
+    return quantise(model, make_config(), train["image"][:8])
+
+
+@torch.no_grad()
+def float_grid(model: M3ViT, image: torch.Tensor, task: str) -> npt.NDArray[np.float64]:
+    """Coarse map of the float model, before upsampling."""
+    tokens_BND = model.norm(model.forward_features(normalise_image(image[None]), task))  # type: ignore[arg-type]
+    grid_BNC = model.heads[task].get_submodule("linear")(tokens_BND[:, 1:])
+    grid = grid_to_map(grid_BNC, grid_BNC.shape[-1] // 16, model.config.grid_hw, model.config.head_grid)
+    return grid[0].double().numpy()
+
+
+def head_sqnr(model: M3ViT, pathways: Pathways, images: torch.Tensor, task: str) -> float:
+    pathway = pathways.task(task)
+    executor = Executor(pathway)
+    integer = [head_map(pathway, executor.run(image.permute(1, 2, 0).numpy()).output_NC) for image in images]
+    return sqnr_db(np.stack([float_grid(model, image, task) for image in images]), np.stack(integer))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_heads_are_close_on_unseen_images(model: M3ViT, pathways: Pathways, train: Split, task: str) -> None:
+    assert head_sqnr(model, pathways, train["image"][8:], task) > 30
+
+
+@pytest.mark.parametrize(("router", "renormalise"), [("single", False), ("task_conditioned", False), ("multi", True)])
+def test_other_routers(train: Split, router: RouterKind, renormalise: bool) -> None:
+    config = make_config(router, renormalise)
+    model = spread_out(config, seed=1)
+    pathways = quantise(model, config, train["image"][:8])
+    assert head_sqnr(model, pathways, train["image"][8:12], "depth") > 30
+
+
+def test_routing_agrees_with_float(model: M3ViT, pathways: Pathways, train: Split) -> None:
+    """The same experts for nearly all tokens, and nearly the same gates."""
+    agree = total = 0
+    errors: list[float] = []
+    for image in train["image"][8:12]:
+        steps: list[Step] = []
+        Executor(pathways.task("depth")).run(image.permute(1, 2, 0).numpy(), steps.append)
+        queues = next(step.queues for step in steps if step.op.opcode is Opcode.MOE)
+        with torch.no_grad():
+            routing = model.forward_with_routing(normalise_image(image[None]), "depth")[1][0]
+        expected = {
+            (n, int(e)): float(g)
+            for n in range(65)
+            for e, g in zip(routing.expert_NK[n], routing.gate_NK[n], strict=True)
+        }
+        found = {(int(n), q.expert): g / 2**15 for q in queues for n, g in zip(q.token_Q, q.gate_Q, strict=True)}
+        both = expected.keys() & found.keys()
+        agree, total = agree + len(both), total + len(expected)
+        errors += [abs(expected[key] - found[key]) for key in both]
+    assert agree / total > 0.95
+    assert float(np.mean(errors)) < 0.01
+
+
+def test_no_activation_saturates_much(pathways: Pathways, train: Split) -> None:
+    shares: dict[Opcode, list[float]] = {}
+
+    def observe(step: Step) -> None:
+        limit = np.iinfo(step.result.dtype).max
+        shares.setdefault(step.op.opcode, []).append(float((step.result >= limit).mean()))
+
+    for image in train["image"][8:12]:
+        Executor(pathways.first).run(image.permute(1, 2, 0).numpy(), observe)
+    assert max(shares[Opcode.LAYER_NORM]) < 0.01
+    assert max(shares[Opcode.LINEAR]) < 0.01
+    for opcode in (Opcode.MOE, Opcode.MLP, Opcode.LINEAR_RESIDUAL, Opcode.PATCH_EMBED, Opcode.HEAD):
+        assert max(shares[opcode]) == 0
+
+
+def test_calibration_sees_every_branch(model: M3ViT, train: Split) -> None:
+    calibration = calibrate(model, train["image"][:8])
+    image = normalise_image(train["image"][:8])
+    with torch.no_grad():
+        largest = max(float(model.forward_features(image, task).abs().max()) for task in model.config.tasks)
+    assert calibration.largest(RESIDUAL) >= largest
+    names = {"norm1", "norm2", "q", "k", "v", "attention", "hidden"}
+    assert all(len(calibration.values(f"blocks.{i}.{name}")) > 1000 for i in range(2) for name in names)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_quantising_is_deterministic(model: M3ViT, pathways: Pathways, train: Split) -> None:
+    again = quantise(model, make_config(), train["image"][:8])
+    np.testing.assert_array_equal(again.first.image, pathways.first.image)
+
+
+def test_predictions_have_the_models_shape(model: M3ViT, pathways: Pathways, train: Split) -> None:
+    images = train["image"][8:10]
+    with torch.no_grad():
+        expected = model(normalise_image(images), "segmentation")
+    prediction = predict_int8(pathways.task("segmentation"), images)
+    assert prediction.shape == expected.shape
+    assert sqnr_db(expected.double().numpy(), prediction.double().numpy()) > 30
+
+
+def test_accuracy_is_measured_on_the_given_scenes(model: M3ViT, pathways: Pathways, train: Split) -> None:
+    measured = with_accuracy(pathways, model, train, train, limit=4)
+    assert evaluate_int8(pathways, train, limit=4) == {
+        task: pathway.accuracy.int8 for task, pathway in measured.tasks.items() if pathway.accuracy
+    }
+    depth = measured.task("depth").accuracy
+    assert depth is not None
+    assert depth.images == 4
+    assert abs(depth.loss_percent) < 5
+
+
+def test_export_verb(model: M3ViT, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "model.safetensors"
+    write_checkpoint(checkpoint, Checkpoint(make_config(), 0, model.state_dict(), {}))
+    app, out = cli.build_app("export"), tmp_path / "out"
+    done = CliRunner().invoke(app, ["export", "--checkpoint", str(checkpoint), "--out", str(out), "--images", "2"])
+    assert done.exit_code == 0, done.output
+    assert "segmentation" in done.output
+    accuracy = read_pathways(out).task("depth").accuracy
+    assert accuracy is not None
+    assert accuracy.images == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--checkpoint", "nothing.safetensors"], "nothing.safetensors"),
+        (["--hardware", "toaster"], "choose one of demo, zcu104"),
+        (["--out", "."], "not a pathway folder"),
+    ],
+)
+def test_export_mistakes(
+    model: M3ViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(Path("model.safetensors"), Checkpoint(make_config(), 0, model.state_dict(), {}))
+    arguments = ["export", "--checkpoint", "model.safetensors", "--out", "out", *options]
+    done = CliRunner().invoke(cli.build_app("export"), arguments)
+    assert done.exit_code == 2
+    assert message in done.output
