@@ -26,18 +26,21 @@ from m3vit.model.vit import NORM_EPS, DenseBlock, M3ViT, MoEBlock, normalise_ima
 
 Floats = npt.NDArray[np.float64]
 
-SAMPLE = 8192
-"""Values kept of one tensor in one batch, in whole rows."""
-ROWS = 2048
-"""Most rows that `values` returns."""
+SAMPLE = 1 << 18
+"""About as many values are kept of a tensor, in whole rows."""
 BATCH = 8
 RESIDUAL = "residual"
 
 
 class Calibration:
-    """Samples and extremes of named tensors."""
+    """Samples and extremes of named tensors.
 
-    def __init__(self) -> None:
+    Args:
+        observations: how often each tensor will be seen.
+    """
+
+    def __init__(self, observations: int) -> None:
+        self._budget = SAMPLE // observations
         self._rng = np.random.default_rng(0)
         self._samples: defaultdict[str, list[npt.NDArray[np.float32]]] = defaultdict(list)
         self._largest: defaultdict[str, float] = defaultdict(float)
@@ -50,7 +53,8 @@ class Calibration:
         count, channels = rows_ND.shape
         if not count:
             return
-        index = torch.from_numpy(self._rng.integers(0, count, max(1, SAMPLE // channels))).to(rows_ND.device)
+        kept = min(count, max(1, self._budget // channels))
+        index = torch.from_numpy(self._rng.choice(count, kept, replace=False)).to(rows_ND.device)
         self._samples[name].append(rows_ND[index].float().cpu().numpy())
 
     def range(self, name: str, x: Tensor) -> None:
@@ -59,11 +63,10 @@ class Calibration:
             self._largest[name] = max(self._largest[name], float(x.detach().abs().max()))
 
     def values(self, name: str) -> Floats:
-        """Kept rows of a tensor, evenly thinned out to ROWS; a single zero if it never occurred. Shape (S, D)."""
+        """Kept rows of a tensor, (S, D); a single zero if it never occurred."""
         if not self._samples[name]:
             return np.zeros((1, 1))
-        rows_SD = np.concatenate(self._samples[name])
-        return rows_SD[:: -(-len(rows_SD) // ROWS)].astype(np.float64)
+        return np.concatenate(self._samples[name]).astype(np.float64)
 
     def largest(self, name: str) -> float:
         """Largest magnitude seen."""
@@ -79,8 +82,8 @@ def calibrate(model: M3ViT, images: Tensor, progress: bool = False) -> Calibrati
         images: uint8 (B, 3, H, W).
         progress: show a progress bar.
     """
-    calibration = Calibration()
     batches = torch.split(images, BATCH)
+    calibration = Calibration(observations=len(batches) * len(model.config.tasks))
     with tqdm(total=len(batches) * len(model.config.tasks), desc="calibrate", disable=not progress) as bar:
         for task in model.config.tasks:
             with observed(model, calibration, task):

@@ -172,7 +172,7 @@ def find_start(config: Config, out: Path, resume: bool) -> Checkpoint | None:
     if contents and not resume:
         raise UserError(f"{out} is not empty; choose another --out, or continue the run in it with --resume")
     if RESUME not in contents:
-        # A kill during the very first write leaves nothing but its temporary file.
+        # A kill during the very first write leaves only its temporary file.
         if any(not name.startswith(RESUME) for name in contents):
             raise UserError(f"{out} holds no run to resume; choose another --out")
         return None
@@ -183,6 +183,13 @@ def find_start(config: Config, out: Path, resume: bool) -> Checkpoint | None:
             f"same config or choose another --out"
         )
     return checkpoint
+
+
+def remove_leftovers(out: Path) -> None:
+    """Delete the temporary files of writes that a kill interrupted; their names begin with the file's name."""
+    for name in (RESUME, METRICS, MODEL):
+        for path in out.glob(f"{name}?*"):
+            path.unlink()
 
 
 def first_difference(old: Config, new: Config) -> str:
@@ -216,6 +223,7 @@ def train(config: Config, out: Path, resume: bool, device: torch.device) -> Path
     start = find_start(config, out, resume)
     if start is not None and (out / MODEL).exists():
         return out / MODEL
+    remove_leftovers(out)
     trainer = Trainer(config, device)
     if start is None:
         write_checkpoint(out / RESUME, trainer.checkpoint())

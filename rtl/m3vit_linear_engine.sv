@@ -179,6 +179,7 @@ module m3vit_linear_engine
       .Lanes(Lanes)
   ) u_array (
       .clk_i,
+      .valid_i  (at_array.valid),
       .x_i      (act_i),
       .swap_i   (tile_taken),
       .load_i   (load),

@@ -11,8 +11,9 @@ module m3vit_mac_array
     parameter int unsigned Lanes = 8
 ) (
     input  logic                            clk_i,
+    input  logic                            valid_i,
     input  word_t                           x_i,             ///< 64 activations
-    input  logic                            swap_i,          ///< x_i is the first row of a new tile
+    input  logic                            swap_i,          ///< with valid_i: x_i is the first row of a new tile
     input  logic                            load_i,          ///< weight_i goes to the shadow of lane_i
     input  logic        [$clog2(Lanes)-1:0] lane_i,
     input  word_t                           weight_i,        ///< 64 weights of one output channel
@@ -21,76 +22,64 @@ module m3vit_mac_array
   localparam int unsigned Pairs = Lanes / 2;
   localparam int unsigned Cascade = 8;
   localparam int unsigned Groups = WordBytes / Cascade;
-
   if (ArrayLatency != Cascade + 3) begin : gen_check
     $fatal(1, "ArrayLatency does not match the pipeline");
   end
 
   typedef struct packed {
+    logic valid;
     logic swap;
     logic load;
     logic [$clog2(Lanes)-1:0] lane;
   } ctrl_t;
 
-  typedef struct packed {
-    logic [Groups-1:0][7:0] x;
-    logic [Groups-1:0][7:0] weight;
-    ctrl_t ctrl;
-  } slice_t;
-
-  logic signed [35:0] sum[Groups][Cascade+1][Pairs];
-
-  for (genvar j = 0; j < int'(Cascade); j++) begin : gen_step
-    slice_t now, late;
-    always_comb begin
-      now.ctrl = '{swap: swap_i, load: load_i, lane: lane_i};
-      for (int g = 0; g < int'(Groups); g++) begin
-        now.x[g] = x_i[8*(Cascade*g+j)+:8];
-        now.weight[g] = weight_i[8*(Cascade*g+j)+:8];
+  // Step j sees its inputs j cycles late.
+  ctrl_t ctrl[Cascade+1];
+  word_t x[Cascade], weight[Cascade];
+  assign ctrl[0] = '{valid: valid_i, swap: swap_i, load: load_i, lane: lane_i};
+  assign x[0] = x_i;
+  assign weight[0] = weight_i;
+  for (genvar j = 1; j <= int'(Cascade); j++) begin : gen_skew
+    always_ff @(posedge clk_i) ctrl[j] <= ctrl[j-1];
+    if (j < int'(Cascade)) begin : gen_data
+      always_ff @(posedge clk_i) begin
+        if (ctrl[j-1].valid) x[j] <= x[j-1];
+        if (ctrl[j-1].load) weight[j] <= weight[j-1];
       end
     end
-    m3vit_delay #(
-        .Stages(j),
-        .data_t(slice_t)
-    ) u_skew (
-        .clk_i,
-        .data_i(now),
-        .data_o(late)
-    );
-    for (genvar g = 0; g < int'(Groups); g++) begin : gen_group
+  end
+
+  longint sum[Groups][Cascade+1][Pairs];
+  longint total[Groups][Pairs];
+  for (genvar g = 0; g < int'(Groups); g++) begin : gen_group
+    assign sum[g][0] = '{default: '0};
+    assign total[g]  = sum[g][Cascade];
+    for (genvar j = 0; j < int'(Cascade); j++) begin : gen_step
       m3vit_mac_column #(
           .Lanes(Lanes)
       ) u_column (
           .clk_i,
-          .x_i     (late.x[g]),
-          .swap_i  (late.ctrl.swap),
-          .load_i  (late.ctrl.load),
-          .lane_i  (late.ctrl.lane),
-          .weight_i(late.weight[g]),
+          .valid_i (ctrl[j].valid),
+          .x_i     (x[j][8*(Cascade*g+j)+:8]),
+          .swap_i  (ctrl[j].swap),
+          .load_i  (ctrl[j].load),
+          .lane_i  (ctrl[j].lane),
+          .weight_i(weight[j][8*(Cascade*g+j)+:8]),
           .sum_i   (sum[g][j]),
           .sum_o   (sum[g][j+1])
       );
     end
   end
-  for (genvar g = 0; g < int'(Groups); g++) begin : gen_zero
-    assign sum[g][0] = '{default: '0};
-  end
 
-  // Unpack the two fields and add the groups in two stages.
-  logic signed [19:0] half_q[Lanes][2];
-  always_ff @(posedge clk_i) begin
-    for (int p = 0; p < int'(Pairs); p++) begin
-      for (int h = 0; h < 2; h++) begin
-        automatic logic signed [19:0] low = '0;
-        automatic logic signed [19:0] high = '0;
-        for (int g = 0; g < int'(Groups) / 2; g++) begin
-          low += 20'(signed'(sum[4*h+g][Cascade][p][17:0]));
-          high += 20'(signed'(sum[4*h+g][Cascade][p][35:18])) + 20'(sum[4*h+g][Cascade][p][17]);
-        end
-        half_q[2*p][h]   <= low;
-        half_q[2*p+1][h] <= high;
-      end
-    end
-    for (int l = 0; l < int'(Lanes); l++) partial_o[l] <= 21'(half_q[l][0]) + 21'(half_q[l][1]);
-  end
+  logic total_valid_q;
+  always_ff @(posedge clk_i) total_valid_q <= ctrl[Cascade].valid;
+  m3vit_pair_sum #(
+      .Groups(Groups),
+      .Pairs (Pairs)
+  ) u_pair_sum (
+      .clk_i,
+      .valid_i(total_valid_q),
+      .sum_i  (total),
+      .partial_o
+  );
 endmodule

@@ -14,7 +14,7 @@ from m3vit.model.config import BoardConfig, HardwareConfig
 from m3vit.sim.flops import macs
 from m3vit.sim.layout import linear_bytes
 from m3vit.sim.program import Op, Opcode
-from m3vit.sim.program_check import GELU_BYTES, expert_bytes
+from m3vit.sim.program_check import GELU_BYTES, expert_bytes, regions
 
 BRAM36_BYTES, URAM_BYTES = 4608, 36864
 USABLE_ON_CHIP = 0.9
@@ -56,19 +56,11 @@ def weight_bytes(op: Op, lanes: int, experts_used: float | None = None) -> float
         lanes: output channels of a tile.
         experts_used: experts that have tokens (MOE), a mean over frames if fractional; None counts all experts.
     """
-    dim, hidden = op.in_features, op.out_features
-    match op.opcode:
-        case Opcode.MOE:
-            used = op.experts if experts_used is None else experts_used
-            return linear_bytes(op.experts, dim, lanes) + GELU_BYTES + used * expert_bytes(dim, hidden, lanes)
-        case Opcode.MLP:
-            return GELU_BYTES + expert_bytes(dim, hidden, lanes)
-        case Opcode.PATCH_EMBED:
-            return linear_bytes(hidden, dim, lanes) + 2 * op.rows * hidden
-        case Opcode.LINEAR | Opcode.LINEAR_RESIDUAL | Opcode.HEAD:
-            return linear_bytes(hidden, dim, lanes)
-        case Opcode.ATTENTION | Opcode.LAYER_NORM:
-            return 0
+    if op.opcode is not Opcode.MOE:
+        return sum(region.size for region in regions(op, lanes))
+    used = op.experts if experts_used is None else experts_used
+    router = linear_bytes(op.experts, op.in_features, lanes)
+    return router + GELU_BYTES + used * expert_bytes(op.in_features, op.out_features, lanes)
 
 
 def activation_bytes(op: Op) -> int:

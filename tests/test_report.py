@@ -154,6 +154,8 @@ def test_measured_cycles_against_their_bound(folder: Path, pathways: Pathways) -
     assert (row["cycles_max"] - row["cycles_min"], row["runs"], row["read_bytes"]) == (1, 2, 6400)
     assert sum(row["expert_tokens"]) == program[moe[0]].rows * program[moe[0]].top_k
     assert row["expert_tokens"][3:] == [0] * 5
+    assert [cycles["per_op"][index]["layer"] for index in moe] == [1, 3]
+    assert cycles["per_op"][0]["layer"] is None
 
 
 def test_verification_is_per_task_and_in_total(folder: Path, pathways: Pathways) -> None:

@@ -18,7 +18,6 @@ from m3vit.model.checkpoint import Checkpoint, load_checkpoint, read_checkpoint,
 from m3vit.model.config import HARDWARE, Config, ModelConfig, SceneConfig, TrainConfig, load_config
 from m3vit.model.errors import UserError
 from m3vit.model.evaluate import load_entropy, worst_expert_share
-from m3vit.model.moe import RouterNoise
 from m3vit.model.vit import M3ViT
 from m3vit.scripts.cli import main
 
@@ -112,6 +111,7 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(finished: Path, tmp_path
         for old, new in ((expected.model, actual.model), (expected.optimiser, actual.optimiser)):
             assert old.keys() == new.keys()
             assert all(torch.equal(old[key], new[key]) for key in old)
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()}
     assert (out / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
 
 
@@ -151,16 +151,12 @@ def test_loss_is_the_weighted_sum_of_its_parts() -> None:
     run = trainer.Trainer(CONFIG, CPU)
     data = trainer.scenes.load_split(CONFIG.scenes, CONFIG.model.image_hw, "val", progress=False)
     total, scalars = run.loss(data)
-    expected = 0.0
-    for task in CONFIG.model.tasks:
-        noise = run.router_noise()  # a fresh generator for the first task only; the others continue it
-        assert isinstance(noise, RouterNoise)
-        expected += trainer.tasks.TASKS[task].loss_weight * scalars[f"loss/{task}"]
-    balance = float(total.detach()) - expected
-    assert 0 < balance < len(CONFIG.model.tasks) * 0.02 * 3
+    parts = sum(trainer.tasks.TASKS[task].loss_weight * scalars[f"loss/{task}"] for task in CONFIG.model.tasks)
+    largest = 2 * len(CONFIG.model.tasks) * 0.01 * (CONFIG.model.experts - 1)  # all tokens on one expert
+    assert 0 < float(total.detach()) - parts < largest
     quiet = CONFIG.train.model_copy(update={"importance_loss": 0.0, "router_noise": 0.0})
     total, scalars = trainer.Trainer(CONFIG.model_copy(update={"train": quiet}), CPU).loss(data)
-    parts = sum(trainer.tasks.TASKS[t].loss_weight * scalars[f"loss/{t}"] for t in CONFIG.model.tasks)
+    parts = sum(trainer.tasks.TASKS[task].loss_weight * scalars[f"loss/{task}"] for task in CONFIG.model.tasks)
     assert float(total.detach()) == pytest.approx(parts)
 
 

@@ -5,8 +5,8 @@
 Gain and bias of the norm are not here: the exporter folds them into the linear layers that follow. Epsilon is not
 here either: it is less than one unit of the residual stream squared, and a constant row gives exact zeros without it.
 
-A few channels of a residual stream hold outliers in every token. Each channel therefore has a power-of-two factor of its
-own (FQ-ViT, arXiv 2111.13824, section 3.2), which costs the hardware two bits per channel and nothing behind the norm.
+A few channels of a residual stream hold outliers in every token. Each channel therefore has a power-of-two factor of
+its own (FQ-ViT, arXiv 2111.13824, section 3.2): two bits per channel in the hardware and nothing behind the norm.
 
 Shapes: N tokens, D channels.
 """
