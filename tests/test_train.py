@@ -204,7 +204,7 @@ def test_unsuitable_folders_are_refused(finished: Path, tmp_path: Path) -> None:
 
     refused(finished, False, "not empty; choose another --out")
     other = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"lr": 0.5})})
-    refused(finished, True, r"another config \(train.lr is 0.002 there and 0.5 here\)", other)
+    refused(finished, True, r"another config \(train.lr is 0.003 there and 0.5 here\)", other)
     (tmp_path / "notes.txt").write_text("mine")
     refused(tmp_path, False, "not empty")
     refused(tmp_path, True, "holds no run to resume")
