@@ -16,6 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from m3vit.model.errors import UserError, read_file
 
 TaskName = Literal["segmentation", "depth", "normals", "edges", "saliency"]
+SEGMENTATION_CLASSES = ("floor", "wall", "box", "sphere", "cylinder")
+"""Names of the class ids of the scenes."""
+TASK_CHANNELS: dict[TaskName, int] = {
+    "segmentation": len(SEGMENTATION_CLASSES),
+    "depth": 1,
+    "normals": 3,
+    "edges": 1,
+    "saliency": 1,
+}
+"""Output channels of a task's head."""
 RouterKind = Literal["single", "multi", "task_conditioned"]
 
 

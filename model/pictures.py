@@ -14,9 +14,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from m3vit.model.config import SEGMENTATION_CLASSES
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.model.scene_geometry import Float
-from m3vit.model.scene_render import SEGMENTATION_CLASSES, Scene, render
+from m3vit.model.scene_render import Scene, render
 
 CLASS_COLOURS = ("#c9c2b4", "#7d93a8", "#d1603d", "#3c8d6e", "#8a5aa8")
 _COLUMNS = ("image", "segmentation", "depth (m)", "normals", "edges", "saliency")

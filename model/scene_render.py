@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from m3vit.model.config import SEGMENTATION_CLASSES
 from m3vit.model.scene_geometry import (
     BACK,
     FLOOR,
@@ -28,8 +29,6 @@ from m3vit.model.scene_geometry import (
     trace,
 )
 from m3vit.model.scene_layout import Layout, Paint, draw_layout, draw_paint
-
-SEGMENTATION_CLASSES: tuple[str, ...] = ("floor", "wall", "box", "sphere", "cylinder")
 
 _SALIENT_AREA = 0.015
 _AMBIENT, _DIFFUSE, _NOISE = 0.42, 0.68, 0.012

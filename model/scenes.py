@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from m3vit.model.config import SceneConfig
-from m3vit.model.scene_render import SEGMENTATION_CLASSES, Scene, render
+from m3vit.model.config import SEGMENTATION_CLASSES, SceneConfig
+from m3vit.model.scene_render import Scene, render
 
 __all__ = ["SEGMENTATION_CLASSES", "Scene", "SceneDataset", "Split", "load_split", "render", "scene_seed"]
 

@@ -258,7 +258,9 @@ def package() -> str:
     enums = enum(regmap.Error, "Error", "error_e", 8) + enum(program.Opcode, "Op", "opcode_e", 8)
     mantissa = [f"16'd{value}" for value in moe.EXP2_MANTISSA]
     rows = ",\n".join("    " + ", ".join(mantissa[i : i + 8]) for i in range(0, len(mantissa), 8))
-    table = f"\n  /// 2**(i/256) in Q1.15.\n  localparam logic [15:0] Exp2Mantissa[{len(mantissa)}] = '{{\n{rows}\n  }};\n"
+    table = (
+        f"\n  /// 2**(i/256) in Q1.15.\n  localparam logic [15:0] Exp2Mantissa[{len(mantissa)}] = '{{\n{rows}\n  }};\n"
+    )
     return LICENCE + HEADER + "\n".join(lines) + "\n" + enums + table + TYPES
 
 

@@ -91,7 +91,7 @@ class SimulatedRegisters:
 
 async def reset(dut: Any) -> None:
     """Start the clock and reset for longer than the longest pipeline."""
-    cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns", impl="gpi").start())
+    Clock(dut.aclk, PERIOD_NS, "ns", impl="gpi").start()
     dut.aresetn.value = 0
     await ClockCycles(dut.aclk, 40)
     dut.aresetn.value = 1

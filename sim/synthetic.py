@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import Config, HardwareConfig, ModelConfig, TaskName
+from m3vit.model.config import TASK_CHANNELS, Config, HardwareConfig, ModelConfig
 from m3vit.sim.golden.arith import quantise_multiplier
 from m3vit.sim.golden.attention import AttentionScales
 from m3vit.sim.golden.linear import Linear, gelu_table
@@ -32,7 +32,6 @@ HIDDEN_STD = 40.0
 OCTAVE = float(1 << LOGIT_FRACTION_BITS)
 LOGIT_STD, POPULARITY_STD = 2.0, 0.7
 """Octaves."""
-HEAD_CHANNELS: dict[TaskName, int] = {"segmentation": 12, "depth": 1, "normals": 3, "edges": 1, "saliency": 1}
 SCALES = Scales(residual=1 / RESIDUAL_STD, output=1e-3)
 
 
@@ -128,7 +127,7 @@ def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0)
         blocks=[dice.block(model, index) for index in range(model.layers)],
         norm=even_norm(model.dim),
         heads={
-            task: dice.linear(HEAD_CHANNELS[task] * model.head_grid**2, model.dim, X_STD, head_std)
+            task: dice.linear(TASK_CHANNELS[task] * model.head_grid**2, model.dim, X_STD, head_std)
             for task in model.tasks
         },
     )

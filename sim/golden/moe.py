@@ -78,7 +78,7 @@ def token_queues(expert_NK: Ints, gate_NK: Ints) -> list[Queue]:
     queues = []
     for expert in np.unique(expert_NK):
         token_Q, slot_Q = np.nonzero(expert_NK == expert)
-        queues.append(Queue(int(expert), token_Q, np.asarray(gate_NK)[token_Q, slot_Q]))
+        queues.append(Queue(int(expert), token_Q, np.asarray(gate_NK, np.int64)[token_Q, slot_Q]))
     return queues
 
 

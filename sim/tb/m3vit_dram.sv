@@ -3,7 +3,7 @@
 
 /// Simulated PS DDR4 behind the four HP ports: shared bandwidth, latency, bounded requests in flight, error answers
 /// beyond its end, and random stalls on every handshake on demand. Bandwidth is a token bucket over all ports that is
-/// full when the memory was idle, so equal frames take equal time. Contents: m3vit_dram.cpp. Simulation only.
+/// full, and the order of the ports starts anew, when the memory was idle: equal frames take equal time. Contents: m3vit_dram.cpp. Simulation only.
 module m3vit_dram
   import m3vit_pkg::*;
 #(
@@ -70,10 +70,10 @@ module m3vit_dram
   // A behavioural model: blocking assignments inside one process, outputs are registers.
   /* verilator lint_off BLKSEQ */
   always_ff @(posedge clk_i) begin
+    automatic logic busy;
     automatic int tokens = tokens_q + int'(EfficiencyPercent) * int'(Ports);
     if (tokens > Full) tokens = Full;
     now_q   <= now_q + 1'b1;
-    first_q <= first_q + 1'b1;
     for (int i = 0; i < int'(Ports); i++) begin
       automatic int p = (i + int'(first_q)) % int'(Ports);
       automatic request_t head;
@@ -159,10 +159,11 @@ module m3vit_dram
       end
     end
     tokens_q <= rst_ni ? tokens : Full;
-    if (!rst_ni) begin
-      now_q   <= '0;
-      first_q <= '0;
-    end
+    busy = 1'b0;
+    for (int p = 0; p < int'(Ports); p++)
+      busy |= read_count[p] != '0 || write_count[p] != '0 || answer_count[p] != '0;
+    first_q <= busy ? first_q + 1'b1 : '0;
+    if (!rst_ni) now_q <= '0;
   end
   /* verilator lint_on BLKSEQ */
 endmodule

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""The verb `demo`: the whole road at demo size, by calling the other verbs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from m3vit.model.train import MODEL, RESUME
+from m3vit.scripts.cli import run_verb
+from m3vit.scripts.export import export
+from m3vit.scripts.project import Backend, project
+from m3vit.scripts.report import report
+from m3vit.scripts.train import train
+from m3vit.scripts.verify import verify
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
+    images: Annotated[int, typer.Option(min=1, help="Validation scenes for the RTL.")] = 8,
+) -> None:
+    """Train, export, write the Vivado project, verify in RTL and report, at demo size.
+
+    An interrupted training continues and a finished one is reused: remove the folder to start anew. The MoE layers run
+    in RTL, the rest of the encoder in the golden integer model; the report says which figure is from where.
+    """
+    took: dict[str, float] = {}
+    checkpoint, pathway = out / "train" / MODEL, out / "pathway"
+    with stage("train", took):
+        resume = (out / "train" / RESUME).exists()
+        train(config=None, out=out / "train", resume=resume, device="auto", steps=None, batch=None, seed=None)
+    with stage("export", took):
+        export(checkpoint=checkpoint, out=pathway, hardware=None, images=None)
+    with stage("project", took):
+        project(pathway=pathway, backend=Backend.rtl, out=out / "project")
+    with stage("verify", took):
+        verify(pathway=pathway, images=images, task=None, stall=0, wave=False)
+    with stage("report", took):
+        report(pathway=pathway, out=out, energy_constants=None)
+    stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items())
+    typer.echo(f"{stages}; {sum(took.values()) / 60:.1f} min in all")
+    typer.echo(f"open {out / 'report.html'}")
+
+
+@contextmanager
+def stage(name: str, took: dict[str, float]) -> Iterator[None]:
+    """A titled section of the output whose time is noted."""
+    Console().rule(f"m3vit {name}")
+    start = time.monotonic()
+    yield
+    took[name] = time.monotonic() - start
+
+
+if __name__ == "__main__":
+    run_verb(demo)
