@@ -18,7 +18,8 @@ import m3vit
 from m3vit import __version__
 from m3vit.model.config import HardwareConfig
 from m3vit.model.errors import UserError
-from m3vit.rtl.generate import MASTER, SLAVE, parameters, sources
+from m3vit.rtl.accelerator import MASTER, SLAVE, parameters
+from m3vit.rtl.generate import sources
 from m3vit.scripts.tcl_check import check_project
 from m3vit.sim import driver, host_image, program, regmap
 from m3vit.sim.golden.executor import Executor, State

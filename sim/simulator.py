@@ -26,7 +26,8 @@ from cocotb_tools.runner import Verilator
 
 from m3vit.model.config import HardwareConfig
 from m3vit.model.errors import UserError
-from m3vit.rtl.generate import parameters, sources
+from m3vit.rtl.accelerator import parameters
+from m3vit.rtl.generate import sources
 
 TB = Path(__file__).resolve().parent / "tb"
 CONTROL = Path(__file__).resolve().parent.parent / "rtl" / "verilator.vlt"

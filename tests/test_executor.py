@@ -52,15 +52,15 @@ def test_parameters_come_from_the_image(pathways: Pathways) -> None:
 
 def test_tasks_differ(pathways: Pathways) -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    assert run(pathways.task("segmentation"), image).output_NC.shape == (64, 12 * 16)
+    assert run(pathways.task("segmentation"), image).output_NC.shape == (64, 5 * 16)
     assert (run(pathways.task("depth"), image).output_NC != run(pathways.task("edges"), image).output_NC).any()
 
 
 def test_head_map_order(pathways: Pathways) -> None:
-    cells = np.arange(64 * 12 * 16, dtype=np.int16).reshape(64, 12 * 16)
+    cells = np.arange(64 * 5 * 16, dtype=np.int16).reshape(64, 5 * 16)
     grid = head_map(pathways.task("segmentation"), cells) / pathways.first.scales.output
-    assert grid.shape == (12, 32, 32)
-    token, channel, row, column = 19, 5, 2, 3
+    assert grid.shape == (5, 32, 32)
+    token, channel, row, column = 19, 4, 2, 3
     assert round(grid[channel, 2 * 4 + row, 3 * 4 + column]) == cells[token, channel * 16 + row * 4 + column]
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from m3vit.model.config import DEMO
 from m3vit.model.errors import UserError
-from m3vit.rtl.generate import parameters, sources
+from m3vit.rtl.accelerator import parameters
+from m3vit.rtl.generate import sources
 from m3vit.scripts import tcl_check
 from m3vit.scripts.project import Backend, project
 from m3vit.scripts.project_folder import replace_folder
