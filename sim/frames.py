@@ -7,6 +7,7 @@ Started by `m3vit.sim.verification`; reads CASES, appends one JSON line per case
 
 import json
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,12 @@ def run_case(accelerator: Accelerator, cases: Any, index: int) -> dict[str, Any]
     """Run one case; its counters, and the elements in which it differs from golden."""
     task, op = str(cases["task"][index]), int(cases["op"][index])
     expected_ND = cases[f"expected{index}"]
+    start = time.perf_counter()
     result_ND = accelerator.run_moe(task, op, cases[f"x{index}"], cases[f"residual{index}"], timeout=SECONDS)
+    seconds = time.perf_counter() - start
     return {
         "case": index,
+        "seconds": seconds,
         "elements": int(expected_ND.size),
         "mismatches": int(np.count_nonzero(result_ND != expected_ND)),
         **asdict(accelerator.counters(op)),

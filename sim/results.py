@@ -93,6 +93,8 @@ class Results(Frozen):
     timeline: Timeline | None
     wall_seconds: float = Field(ge=0)
     simulated_cycles: NonNegativeInt
+    simulation_seconds: float = Field(default=0.0, ge=0)
+    """Wall time inside the operations, without building, golden and file access."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -212,7 +212,7 @@ def run(
                 testcase=testcase,
                 waves=bench.waves,
                 plusargs=[*plusargs, f"+verilator+seed+{seed}"],
-                extra_env=dict(env or {}),
+                extra_env={"OPENBLAS_NUM_THREADS": "1", **(env or {})},
                 seed=seed,
                 log_file=log,
                 **settings,

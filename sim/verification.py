@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,8 @@ DRAM_MARGIN = 16 << 20
 """Bytes of simulated DRAM besides the memory image: activations and slack."""
 COUNTERS = ("cycles", "compute", "read_words", "write_words", "stall_weight", "stall_input", "stall_output", "experts")
 POLL_SECONDS = 0.2
+Outcome = dict[str, Any]
+"""One line of the simulation, see `m3vit.sim.frames.run_case`."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def write_cases(path: Path, cases: Sequence[Case], schedule: Sequence[int]) -> N
 
 def simulate(
     bench: Bench, pathway: Path, pathways: Pathways, cases: Sequence[Case], schedule: Sequence[int], work: Path
-) -> list[dict[str, int]]:
+) -> list[Outcome]:
     """Run the schedule in the simulator with a progress bar; one outcome per entry.
 
     Raises:
@@ -155,7 +158,7 @@ def with_progress(job: Callable[[], None], done: Callable[[], int], total: int) 
         raise failure[0]
 
 
-def frame_result(case: Case, outcome: dict[str, int]) -> FrameResult:
+def frame_result(case: Case, outcome: Outcome) -> FrameResult:
     """Outcome of a case in the schema of results.json."""
     return FrameResult(
         task=case.task,
@@ -169,7 +172,7 @@ def frame_result(case: Case, outcome: dict[str, int]) -> FrameResult:
     )
 
 
-def task_switch(outcomes: Sequence[dict[str, int]]) -> TaskSwitch | None:
+def task_switch(outcomes: Sequence[Outcome]) -> TaskSwitch | None:
     """From the outcomes of `switch_schedule`: the second and third t of each u t t u t."""
     if not outcomes:
         return None
@@ -230,6 +233,7 @@ def verify(
         timeline=Timeline(task=cases[0].task, image=cases[0].image, op=cases[0].step.index, events=events(first_run)),
         wall_seconds=time.monotonic() - began,
         simulated_cycles=sum(outcome["run_cycles"] for outcome in outcomes),
+        simulation_seconds=sum(outcome["seconds"] for outcome in outcomes),
     )
 
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: 2026 The m3vit authors
+
+/// m3vit_combine with the signals of its bench. Test only.
+module unit_combine
+  import m3vit_pkg::*;
+#(
+    parameter int unsigned Lanes = 8,
+    parameter int unsigned MaxDim = 64,
+    localparam int unsigned MaxTokens = 6
+) (
+    input logic clk_i,
+    input logic rst_ni
+);
+  /* verilator public_flat_rw_on */
+  logic [7:0] pitch;
+  logic load_valid;
+  word_t load_word;
+  logic queue_write, queue_bank;
+  token_t queue_index;
+  logic [$bits(entry_t)-1:0] queue_entry;
+  logic valid, busy;
+  logic [$bits(tag_t)-1:0] tag;
+  logic [Lanes*16-1:0] value;
+  logic store;
+  words_t store_words;
+  word_t out_data;
+  logic out_valid, out_ready;
+  /* verilator public_off */
+  m3vit_combine #(
+      .Lanes    (Lanes),
+      .MaxTokens(MaxTokens),
+      .MaxDim   (MaxDim)
+  ) u_dut (
+      .clk_i,
+      .rst_ni,
+      .pitch_i      (pitch),
+      .load_valid_i (load_valid),
+      .load_word_i  (load_word),
+      .queue_write_i(queue_write),
+      .queue_bank_i (queue_bank),
+      .queue_index_i(queue_index),
+      .queue_entry_i(queue_entry),
+      .valid_i      (valid),
+      .tag_i        (tag),
+      .value_i      (value),
+      .busy_o       (busy),
+      .store_i      (store),
+      .store_words_i(store_words),
+      .store_word_o (out_data),
+      .store_valid_o(out_valid),
+      .store_ready_i(out_ready)
+  );
+endmodule
