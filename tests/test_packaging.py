@@ -34,17 +34,35 @@ def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built offline from a source distribution, as `python -m build` does, in a copy of the tree."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the working tree with rubbish in it."""
     copy = tmp_path_factory.mktemp("package") / "tree"
     skip = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, copy, symlinks=True, ignore=skip)
     for name in RUBBISH:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
-    python("-m", "build", "--no-isolation", "--outdir", str(copy.parent), cwd=copy)
-    (path,) = copy.parent.glob("*.whl")
+    return copy
+
+
+def build(tree: Path, out: str, *options: str) -> Path:
+    """The wheel, built offline."""
+    folder = tree.parent / out
+    python("-m", "build", "--no-isolation", *options, "--outdir", str(folder), cwd=tree)
+    (path,) = folder.glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> Path:
+    """Built from a source distribution, as for a release."""
+    return build(tree, "released")
+
+
+@pytest.fixture(scope="module")
+def direct_wheel(tree: Path) -> Path:
+    """Built from the tree, as `pip install .` does."""
+    return build(tree, "direct", "--wheel")
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +73,11 @@ def installed(wheel: Path) -> Path:
     return target
 
 
-def test_the_wheel_holds_the_tree_and_nothing_else(wheel: Path) -> None:
+@pytest.mark.parametrize("route", ["wheel", "direct_wheel"])
+def test_the_wheel_holds_the_tree_and_nothing_else(route: str, request: pytest.FixtureRequest) -> None:
     expected = {f"m3vit/{part}/{name}" for part in PARTS for name in files_below(ROOT / part)}
     expected |= {"m3vit/__init__.py", "m3vit/py.typed"}
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(request.getfixturevalue(route)) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = [name.partition(".dist-info/")[2] for name in archive.namelist()]
     assert names == expected

@@ -269,7 +269,7 @@ def test_verb_trains_with_overrides_and_refuses_mistakes(
     printed = capsys.readouterr().out
     assert all(word in printed for word in (*CONFIG.model.tasks, "per-pixel mean", "wrote"))
     assert read_checkpoint(out / "model.safetensors").step == 2
-    assert run_verb(monkeypatch, "--out", str(out), "--resume", "--device", "cpu") == 0  # takes the run's own config
+    assert run_verb(monkeypatch, "--out", str(out), "--resume", "--threads", "1") == 0  # takes the run's own config
     capsys.readouterr()
     for arguments, words in (
         (("--config", str(file), "--steps", "0"), "the command line is not a valid m3vit config: train.steps"),
