@@ -12,13 +12,15 @@ ifneq ($(file <$(STAMP)),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
+unexport PYTHONPATH PYTHONHOME # they would put other packages before those of .venv
+
 .PHONY: help install demo test lint check format generate bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
 
-install: $(STAMP) ## set up .venv (about 5 GB, most of it PyTorch)
+install: $(STAMP) ## set up .venv (about 6 GB, most of it PyTorch)
 
 demo: $(STAMP) ## train, export, verify and report at demo size; writes runs/demo/
 	@$(RUN) -m m3vit.scripts.cli demo
@@ -50,6 +52,6 @@ clean: ## remove caches and build folders; .venv, runs and compiled simulators s
 
 $(STAMP): pyproject.toml
 	@python=$$(PYTHON='$(PYTHON)' .ci/prerequisites) && { test -x $(RUN) || "$$python" -m venv $(VENV); }
-	@echo "installing m3vit and its packages into $(VENV) (minutes, about 5 GB)"
+	@echo "installing m3vit and its packages into $(VENV) (the first time: minutes, about 6 GB)"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@printf '%s' '$(CURDIR)' > $@

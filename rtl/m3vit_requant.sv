@@ -34,7 +34,8 @@ module m3vit_requant
       product_q <= product_t'(acc_i) * product_t'(signed'({1'b0, multiplier_i}));
       shift_q   <= shift_i;
     end
-    if (valid_q[0]) shifted_q <= (product_q + ((product_t'(1) <<< shift_q) >>> 1)) >>> shift_q;
+    // floor(x / 2^s + 1/2) without the constant 2^(s-1), which would need more bits than the product has.
+    if (valid_q[0]) shifted_q <= ((product_q >>> (shift_q - 1'b1)) + 1'b1) >>> 1;
     if (valid_q[1]) value_o <= saturate(shifted_q, narrow_q[1]);
   end
 endmodule

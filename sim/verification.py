@@ -78,7 +78,9 @@ def golden_cases(pathways: Pathways, images_BHW3: npt.NDArray[np.uint8], tasks: 
 
 def switch_schedule(cases: Sequence[Case]) -> list[int]:
     """For every task t and another task u: u t t u t. Compares frames of t after t with frames of t after u."""
-    first = {case.task: index for index, case in reversed(list(enumerate(cases)))}
+    first: dict[str, int] = {}
+    for index, case in enumerate(cases):
+        first.setdefault(case.task, index)
     order = list(first.values())
     schedule = []
     for index, other in zip(order, order[1:] + order[:1], strict=True):

@@ -143,10 +143,9 @@ async def divider_equals_gates(dut: HierarchyObject) -> None:
 @cocotb.test()
 async def topk(dut: HierarchyObject) -> None:
     """Rows of few different logits: ties at every place of the list. Candidates come with random pauses."""
-    await start(dut)
     unit, rng, dice = dut.u_arith, np.random.default_rng(4), Dice("topk", 0.3)
     board = Scoreboard("list")
-    unit.topk_insert.value = 0
+    await start(dut, unit.topk_insert)
     for experts in (1, 3, 5, 12, 40):
         for spread in (0, 1, 3, 40000):
             logit_E = np.clip(rng.integers(-spread, spread + 1, experts), -(1 << 15), (1 << 15) - 1)

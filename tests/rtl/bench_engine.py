@@ -177,8 +177,8 @@ class Bench:
 @cocotb.parametrize(name=list(ENGINES), stalls=[(0.0, 0.0), (0.5, 0.0), (0.05, 0.6), (0.2, 0.2)])
 async def engine(dut: HierarchyObject, name: str, stalls: tuple[float, float]) -> None:
     """A run of commands back to back: every request and every result, in order."""
-    await start(dut)
     lanes, unit = ENGINES[name], getattr(dut, name)
+    await start(dut, unit.cmd_valid, unit.weight_valid, unit.out_ready, unit.rows_loaded)
     rng = np.random.default_rng([10, lanes])
     works = draw_work(rng, lanes)
     rng.shuffle(works[:7])

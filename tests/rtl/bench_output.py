@@ -23,9 +23,8 @@ LIMIT = 1 << 15
 @cocotb.parametrize(stall=[0.0, 0.5])
 async def gelu_tables(dut: HierarchyObject, stall: float) -> None:
     """Every entry on every lane, for three tables in turn; a table is complete only after its last word."""
-    await start(dut)
     unit, rng, dice = dut.u_gelu, np.random.default_rng(7), Dice("gelu", stall)
-    unit.in_valid.value = unit.valid.value = 0
+    await start(dut, unit.in_valid, unit.valid, unit.new_table)
     for _ in range(3):
         table = rng.integers(-128, 128, 1024).astype(np.int8)
         unit.new_table.value = 1
@@ -76,8 +75,6 @@ class Combiner:
     def __init__(self, dut: HierarchyObject, name: str, dice: Dice) -> None:
         self.unit, self.dice, self.clock = getattr(dut, name), dice, dut.clk_i
         self.lanes, self.dim = COMBINES[name]
-        for signal in ("load_valid", "queue_write", "valid", "store", "out_ready"):
-            getattr(self.unit, signal).value = 0
         self.unit.pitch.value = self.dim // 64
         self.unit.store_words.value = TOKENS * self.dim * 2 // 64
 
@@ -135,7 +132,8 @@ class Combiner:
 @cocotb.parametrize(name=list(COMBINES), stall=[0.0, 0.4])
 async def combination(dut: HierarchyObject, name: str, stall: float) -> None:
     """Several frames of experts whose outputs saturate the residual on both sides."""
-    await start(dut)
+    unit = getattr(dut, name)
+    await start(dut, unit.load_valid, unit.queue_write, unit.valid, unit.store, unit.out_ready)
     dice, rng = Dice(("combine", name), stall), np.random.default_rng(9)
     combiner, saturated = Combiner(dut, name, dice), 0
     for frame in range(3):

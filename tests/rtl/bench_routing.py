@@ -184,13 +184,11 @@ class RowPort:
 @cocotb.parametrize(name=ROUTERS, stalls=[(0.0, 0.0), (0.6, 0.0), (0.1, 0.8)])
 async def routing(dut: HierarchyObject, name: str, stalls: tuple[float, float]) -> None:
     """All cases, one layer directly after the other."""
-    await start(dut)
     unit = getattr(dut, name)
-    unit.start.value = 0
+    await start(dut, unit.in_valid, unit.start, unit.load_ready, unit.job_ready, unit.release_bank)
     consumer = Consumer(dut, name, Dice((name, "consumer"), stalls[1]))
     cocotb.start_soon(consumer.run())
     source = (RowPort(unit), unit.in_valid, unit.in_ready)
-    unit.in_valid.value = 0
     for case in cases():
         consumer.layer = layer = Layer(case)
         unit.experts.value, unit.rows.value = case.logit_NE.shape[1], case.logit_NE.shape[0]

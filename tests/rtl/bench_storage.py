@@ -16,8 +16,10 @@ FIFOS = {"u_fifo1": 1, "u_fifo3": 3, "u_fifo4": 4, "u_ram_fifo2": 2, "u_ram_fifo
 @cocotb.parametrize(name=list(FIFOS), stalls=[(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.3, 0.3)])
 async def order(dut: HierarchyObject, name: str, stalls: tuple[float, float]) -> None:
     """Everything comes out once, in order."""
-    await start(dut)
-    unit, items = getattr(dut, name), [Dice(name).noise(32) for _ in range(300)]
+    unit = getattr(dut, name)
+    await start(dut, unit.in_valid, unit.out_ready)
+    dice = Dice(name)
+    items = [dice.noise(32) for _ in range(300)]
     board = Scoreboard(name)
     board.expect(*items)
     sink = (unit.out_data, unit.out_valid, unit.out_ready)
@@ -37,9 +39,9 @@ async def order(dut: HierarchyObject, name: str, stalls: tuple[float, float]) ->
 @cocotb.parametrize(name=list(FIFOS))
 async def capacity(dut: HierarchyObject, name: str) -> None:
     """Takes exactly as much as it promises: its depth, and for the RAM queue the four words that are fetched ahead."""
-    await start(dut)
     unit, taken = getattr(dut, name), 0
-    unit.out_ready.value, unit.in_valid.value = 0, 1
+    await start(dut, unit.in_valid, unit.out_ready)
+    unit.in_valid.value = 1
     for item in range(60):
         unit.in_data.value = item
         await RisingEdge(dut.clk_i)
@@ -51,8 +53,8 @@ async def capacity(dut: HierarchyObject, name: str) -> None:
 @cocotb.parametrize(name=["u_ram_fifo2", "u_ram_fifo16"], stall_in=[0.0, 0.4, 0.8])
 async def level_promise(dut: HierarchyObject, name: str, stall_in: float) -> None:
     """level_o words can be taken in successive cycles, whatever the source does then."""
-    await start(dut)
     unit, dice = getattr(dut, name), Dice((name, "level", stall_in))
+    await start(dut, unit.in_valid, unit.out_ready)
     source = (unit.in_data, unit.in_valid, unit.in_ready)
     cocotb.start_soon(send(dut.clk_i, source, range(1, 2000), Dice((name, "source"), stall_in)))
     promised = promises = best = 0

@@ -110,10 +110,12 @@ class Dice:
         return self.random.getrandbits(bits)
 
 
-async def start(dut: HierarchyObject) -> None:
-    """Start the clock and reset everything."""
+async def start(dut: HierarchyObject, *idle: Signal) -> None:
+    """Start the clock and reset everything, with the signals in `idle` low; all others start with random values."""
     cocotb.start_soon(Clock(dut.clk_i, 10, "ns", impl="gpi").start())
     dut.rst_ni.value = 0
+    for signal in idle:
+        signal.value = 0
     await ClockCycles(dut.clk_i, RESET_CYCLES)
     dut.rst_ni.value = 1
     await RisingEdge(dut.clk_i)
