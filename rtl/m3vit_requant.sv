@@ -35,7 +35,7 @@ module m3vit_requant
       shift_q   <= shift_i;
     end
     // floor(x / 2^s + 1/2) without the constant 2^(s-1), which would need more bits than the product has.
-    if (valid_q[0]) shifted_q <= ((product_q >>> (shift_q - 1'b1)) + 1'b1) >>> 1;
+    if (valid_q[0]) shifted_q <= ((product_q >>> (shift_q - 6'd1)) + product_t'(1)) >>> 1;
     if (valid_q[1]) value_o <= saturate(shifted_q, narrow_q[1]);
   end
 endmodule

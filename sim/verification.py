@@ -29,7 +29,7 @@ from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import Opcode
 from m3vit.sim.report import image_sha256
 from m3vit.sim.results import FrameResult, Results, TaskSwitch, Timeline
-from m3vit.sim.simulator import Bench, build, frame_bench, run
+from m3vit.sim.simulator import Bench, SimulationError, build, frame_bench, run
 from m3vit.sim.timeline import events, runs
 
 DRAM_MARGIN = 16 << 20
@@ -161,7 +161,15 @@ def with_progress(job: Callable[[], None], done: Callable[[], int], total: int) 
 
 
 def frame_result(case: Case, outcome: Outcome) -> FrameResult:
-    """Outcome of a case in the schema of results.json."""
+    """Outcome of a case in the schema of results.json.
+
+    Raises:
+        SimulationError: the hardware's counters contradict golden.
+    """
+    used = len(case.queue_lengths)
+    if outcome["experts"] != used:
+        where = f"operation {case.step.index} of task '{case.task}' on image {case.image}"
+        raise SimulationError(f"the RTL ran {outcome['experts']} experts in {where}, golden {used}")
     return FrameResult(
         task=case.task,
         image=case.image,
