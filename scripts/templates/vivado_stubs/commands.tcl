@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 # Vivado commands that the project may use: options (trailing 1: takes a value) and the number of objects (least, most).
 #
-# Sources: Vivado Design Suite Tcl Command Reference, UG835 (2022.2); ipx::* from UG1118 and the journals Vivado writes.
+# Meant to follow the Vivado Tcl Command Reference, UG835 (2022.2), and UG1118 for ipx::*. Looked up there: assign_bd_address,
+# create_bd_cell, make_wrapper, get_bd_addr_segs. The other option lists are from experience, not checked page by page.
 # make_wrapper documents its files as a positional argument and is written with -files by Vivado's own scripts. Every
 # command also takes -quiet and -verbose.
 

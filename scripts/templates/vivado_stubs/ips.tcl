@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 # IPs that the block design may use: configuration properties with their legal values, pins and interface pins with
-# the configuration that makes them appear. Sources: PG201, PG247, PG164.
+# the configuration that makes them appear. Meant to follow PG201, PG247 and PG164; from experience, not checked page by page.
 #
 # ip_config:  vlnv -> {property {default pattern} ...}
 # ip_pins:    vlnv -> {pin {direction condition} ...}            direction in or out
