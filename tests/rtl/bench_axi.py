@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge, Timer
 from cocotb.types import LogicArray
 from cocotb.utils import get_sim_time
@@ -49,7 +48,7 @@ class NoSignal:
 class WithIdentifiers:
     """The top module plus identifier pins that are not there."""
 
-    def __init__(self, dut: HierarchyObject) -> None:
+    def __init__(self, dut: Any) -> None:
         self._dut = dut
         self._name = dut._name
 
@@ -63,7 +62,7 @@ class WithIdentifiers:
 class PausingRegisters(cosim.SimulatedRegisters):
     """AXI4-Lite accesses whose five channels pause at random."""
 
-    def __init__(self, dut: HierarchyObject, stall: float) -> None:
+    def __init__(self, dut: Any, stall: float) -> None:
         super().__init__(dut)
         write, read = self._bus.write_if, self._bus.read_if
         channels = (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
@@ -84,8 +83,11 @@ class PortMonitor:
     beat of each burst and no other.
     """
 
-    def __init__(self, dut: HierarchyObject, port: int) -> None:
-        self._dut, self._prefix = dut, f"m_axi_hp{port}_"
+    def __init__(self, dut: Any, port: int) -> None:
+        self._clock, self._prefix = dut.aclk, f"m_axi_hp{port}_"
+        names = [name for pins in PAYLOAD.values() for name in pins]
+        names += [f"{channel}{flag}" for channel in PAYLOAD for flag in ("valid", "ready")]
+        self._pins = {name: getattr(dut, self._prefix + name) for name in names}
         self._waiting: dict[str, tuple[int, ...] | None] = dict.fromkeys(PAYLOAD)
         self._lengths: deque[int] = deque()  # of accepted write bursts whose data is not complete
         self._early: deque[int] = deque()  # lengths of complete data whose address is not accepted
@@ -93,12 +95,12 @@ class PortMonitor:
         self.read_beats = self.write_beats = self.stalled = 0
 
     def _pin(self, name: str) -> int:
-        return int(getattr(self._dut, self._prefix + name).value)
+        return int(self._pins[name].value)
 
     async def run(self) -> None:
         """Watch for ever."""
         while True:
-            await RisingEdge(self._dut.aclk)
+            await RisingEdge(self._clock)
             for channel in PAYLOAD:
                 self._handshake(channel)
 
@@ -146,7 +148,7 @@ class PortMonitor:
         return not (self._lengths or self._early or self._beats or any(self._waiting.values()))
 
 
-def memory_ports(dut: HierarchyObject, path: Path, stall: float) -> list[AxiRam]:
+def memory_ports(dut: Any, path: Path, stall: float) -> list[AxiRam]:
     """Four ports on one memory, each channel pausing at random."""
     with path.open("r+b") as file:
         shared = mmap.mmap(file.fileno(), 0)
@@ -167,7 +169,7 @@ def memory_ports(dut: HierarchyObject, path: Path, stall: float) -> list[AxiRam]
 
 @cocotb.test()
 @cocotb.parametrize(stall=[0.0, 0.4])
-async def operations(dut: HierarchyObject, stall: float) -> None:
+async def operations(dut: Any, stall: float) -> None:
     """Both layers of a small model equal golden, every beat is accounted for, and every AXI rule is kept."""
     path, folder = Path(os.environ["M3VIT_DRAM"]), Path(os.environ["M3VIT_CASES"]) / "small"
     memory_ports(dut, path, stall)
@@ -178,7 +180,10 @@ async def operations(dut: HierarchyObject, stall: float) -> None:
     dram = cosim.SimulatedDram(path)
 
     def pause(_: float) -> None:
-        cocotb.task.resume(lambda: Timer(500 * cosim.PERIOD_NS, "ns"))()
+        async def sleep() -> None:
+            await Timer(500 * cosim.PERIOD_NS, "ns")
+
+        cocotb.task.resume(sleep)()
 
     accelerator = Accelerator(PausingRegisters(dut, stall), dram.allocate, pause, lambda: get_sim_time("ns") * 1e-9)
     pathway = read_pathways(folder).first

@@ -8,11 +8,11 @@ Shapes: N rows, K inputs, M outputs, C chunks of 64 inputs.
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cocotb
 import numpy as np
 import numpy.typing as npt
-from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 
 from m3vit.sim.golden.linear import Linear, linear
@@ -40,7 +40,7 @@ class Work:
     @property
     def chunks(self) -> int:
         """64-wide input chunks."""
-        return self.x_NK.shape[1] // 64
+        return int(self.x_NK.shape[1]) // 64
 
     def tiles(self, lanes: int) -> int:
         """Output tiles."""
@@ -87,7 +87,11 @@ def draw_layer(rng: np.random.Generator, out_features: int, in_features: int) ->
 def draw_x(rng: np.random.Generator, rows: int, channels: int) -> npt.NDArray[np.int8]:
     """Full-range activations, sometimes only extremes."""
     extremes = np.array([-128, 127], np.int8)
-    return rng.choice(extremes, (rows, channels)) if rng.integers(0, 3) == 0 else rng.integers(-128, 128, (rows, channels), np.int8)
+    return (
+        rng.choice(extremes, (rows, channels))
+        if rng.integers(0, 3) == 0
+        else rng.integers(-128, 128, (rows, channels), np.int8)
+    )
 
 
 def draw_work(rng: np.random.Generator, lanes: int) -> list[Work]:
@@ -98,9 +102,13 @@ def draw_work(rng: np.random.Generator, lanes: int) -> list[Work]:
         works.append(Work(layer, x_NK, TOKENS, LOGITS, 0, False))
     for rows, hidden_chunks in ((1, 1), (7, 2), (1, 3), (MAX_ROWS, 1), (3, 1), (1, 1)):
         bank, chunks = int(rng.integers(0, 2)), int(rng.integers(1, 3))
-        first = Work(draw_layer(rng, 64 * hidden_chunks, 64 * chunks), draw_x(rng, rows, 64 * chunks), QUEUE, GELU, bank, False)
+        first = Work(
+            draw_layer(rng, 64 * hidden_chunks, 64 * chunks), draw_x(rng, rows, 64 * chunks), QUEUE, GELU, bank, False
+        )
         hidden_NH = hide(linear(first.x_NK, first.layer, 10))
-        second = Work(draw_layer(rng, int(rng.integers(1, 4)) * lanes, 64 * hidden_chunks), hidden_NH, HIDDEN, COMBINE, bank, True)
+        second = Work(
+            draw_layer(rng, int(rng.integers(1, 4)) * lanes, 64 * hidden_chunks), hidden_NH, HIDDEN, COMBINE, bank, True
+        )
         works += [first, second]
     return works
 
@@ -113,7 +121,7 @@ def hide(pre: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
 class Bench:
     """Answers activation requests, takes results, and keeps the hidden buffer between fenced commands."""
 
-    def __init__(self, dut: HierarchyObject, name: str, works: list[Work], dice: Dice) -> None:
+    def __init__(self, dut: Any, name: str, works: list[Work], dice: Dice) -> None:
         self.clock, self.unit, self.lanes, self.dice = dut.clk_i, getattr(dut, name), ENGINES[name], dice
         self.requests, self.results = Scoreboard("request"), Scoreboard("result")
         self.owners: deque[tuple[Work, int, int]] = deque()  # command, row and chunk of each request
@@ -175,7 +183,7 @@ class Bench:
 
 @cocotb.test()
 @cocotb.parametrize(name=list(ENGINES), stalls=[(0.0, 0.0), (0.5, 0.0), (0.05, 0.6), (0.2, 0.2)])
-async def engine(dut: HierarchyObject, name: str, stalls: tuple[float, float]) -> None:
+async def engine(dut: Any, name: str, stalls: tuple[float, float]) -> None:
     """A run of commands back to back: every request and every result, in order."""
     lanes, unit = ENGINES[name], getattr(dut, name)
     await start(dut, unit.cmd_valid, unit.weight_valid, unit.out_ready, unit.rows_loaded)

@@ -7,11 +7,11 @@ Shapes: N tokens, E experts, K chosen experts.
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import cocotb
 import numpy as np
 import numpy.typing as npt
-from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 
 from m3vit.sim.golden.moe import exp2_fixed, gates, token_queues, top_k
@@ -82,8 +82,8 @@ class Layer:
             self.routes.expect((token, entries, int(total_N[token])))
         self.loads.expect(*(queue.expert for queue in queues))
         for queue in queues:
-            entries = list(zip(queue.token_Q.tolist(), queue.gate_Q.tolist(), strict=True))
-            self.jobs.expect((queue.expert, len(entries), entries))
+            queued = [(int(t), int(g)) for t, g in zip(queue.token_Q, queue.gate_Q, strict=True)]
+            self.jobs.expect((queue.expert, len(queued), queued))
 
     @property
     def complete(self) -> bool:
@@ -99,7 +99,7 @@ class Layer:
 class Consumer:
     """The other side of the queue builder: takes loads and queues when it likes, and gives banks back late."""
 
-    def __init__(self, dut: HierarchyObject, name: str, dice: Dice) -> None:
+    def __init__(self, dut: Any, name: str, dice: Dice) -> None:
         self._clock, self._unit, self._dice = dut.clk_i, getattr(dut, name), dice
         self._entries: dict[bool, list[tuple[int, ...]]] = {False: [], True: []}
         self._owned: deque[bool] = deque()  # banks handed over and not released
@@ -167,7 +167,7 @@ def rows_of(case: Case) -> list[int]:
 class RowPort:
     """Token, tile and logits of the router's input, driven as one word."""
 
-    def __init__(self, unit: HierarchyObject) -> None:
+    def __init__(self, unit: Any) -> None:
         self._unit = unit
 
     def __len__(self) -> int:
@@ -182,7 +182,7 @@ class RowPort:
 
 @cocotb.test()
 @cocotb.parametrize(name=ROUTERS, stalls=[(0.0, 0.0), (0.6, 0.0), (0.1, 0.8)])
-async def routing(dut: HierarchyObject, name: str, stalls: tuple[float, float]) -> None:
+async def routing(dut: Any, name: str, stalls: tuple[float, float]) -> None:
     """All cases, one layer directly after the other."""
     unit = getattr(dut, name)
     await start(dut, unit.in_valid, unit.start, unit.load_ready, unit.job_ready, unit.release_bank)

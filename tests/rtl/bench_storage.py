@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Queues and banked RAM: m3vit_fifo, m3vit_ram_fifo, m3vit_bank_ram."""
 
+from typing import Any
+
 import cocotb
 import numpy as np
-from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 
 from rtl.handshake import Dice, Scoreboard, pack, receive, send, start, unpack, until
@@ -14,7 +15,7 @@ FIFOS = {"u_fifo1": 1, "u_fifo3": 3, "u_fifo4": 4, "u_ram_fifo2": 2, "u_ram_fifo
 
 @cocotb.test()
 @cocotb.parametrize(name=list(FIFOS), stalls=[(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.3, 0.3)])
-async def order(dut: HierarchyObject, name: str, stalls: tuple[float, float]) -> None:
+async def order(dut: Any, name: str, stalls: tuple[float, float]) -> None:
     """Everything comes out once, in order."""
     unit = getattr(dut, name)
     await start(dut, unit.in_valid, unit.out_ready)
@@ -37,7 +38,7 @@ async def order(dut: HierarchyObject, name: str, stalls: tuple[float, float]) ->
 
 @cocotb.test()
 @cocotb.parametrize(name=list(FIFOS))
-async def capacity(dut: HierarchyObject, name: str) -> None:
+async def capacity(dut: Any, name: str) -> None:
     """Takes exactly as much as it promises: its depth, and for the RAM queue the four words that are fetched ahead."""
     unit, taken = getattr(dut, name), 0
     await start(dut, unit.in_valid, unit.out_ready)
@@ -51,7 +52,7 @@ async def capacity(dut: HierarchyObject, name: str) -> None:
 
 @cocotb.test()
 @cocotb.parametrize(name=["u_ram_fifo2", "u_ram_fifo16"], stall_in=[0.0, 0.4, 0.8])
-async def level_promise(dut: HierarchyObject, name: str, stall_in: float) -> None:
+async def level_promise(dut: Any, name: str, stall_in: float) -> None:
     """level_o words can be taken in successive cycles, whatever the source does then."""
     unit, dice = getattr(dut, name), Dice((name, "level", stall_in))
     await start(dut, unit.in_valid, unit.out_ready)
@@ -78,7 +79,7 @@ async def level_promise(dut: HierarchyObject, name: str, stall_in: float) -> Non
 
 @cocotb.test()
 @cocotb.parametrize(shape=[("u_bank_ram1", 1, 5, 1, 1), ("u_bank_ram48", 4, 7, 4, 3), ("u_bank_ram8", 8, 3, 2, 8)])
-async def bank_ram(dut: HierarchyObject, shape: tuple[str, int, int, int, int]) -> None:
+async def bank_ram(dut: Any, shape: tuple[str, int, int, int, int]) -> None:
     """Any granule address on both ports; a read in the cycle of a write returns the old granules and is held."""
     name, banks, depth, reads, writes = shape
     await start(dut)

@@ -16,6 +16,8 @@ HARDWARE: HardwareConfig = DEMO.hardware
 MODEL: ModelConfig = DEMO.model.model_copy(update={"tasks": ("segmentation", "depth", "normals")})
 SMALL: ModelConfig = MODEL.model_copy(update={"image_hw": (32, 32), "experts": 12, "renormalise": True})
 """17 tokens: for protocol tests, which simulate slowly."""
+NARROW: ModelConfig = SMALL.model_copy(update={"experts": 24, "top_k": 5, "expert_hidden": 64})
+"""One chunk of hidden channels: the second layer of an expert needs the first one's very last results."""
 SIXTEEN = MODEL.model_copy(update={"experts": 16})
 MANY = MODEL.model_copy(update={"experts": 256})
 DRAM_BYTES = 32 << 20
@@ -27,7 +29,7 @@ def two_layers(model: ModelConfig, seed: int) -> Pathways:
     for index, table in enumerate((gelu_table(1 / 96, 4 / 127), gelu_table(1 / 40, 5 / 127, 11))):
         layer = dice.moe(model)
         first, second, *_ = model.tasks
-        routers = layer.routers | {second: layer.routers[first]}
+        routers = dict(layer.routers) | {second: layer.routers[first]}
         compiler.moe(f"blocks.{index}", replace(layer, routers=routers, table=table))
     return compiler.link(Config(model=model, hardware=HARDWARE), dict.fromkeys(model.tasks, SCALES))
 

@@ -11,10 +11,12 @@ import cocotb
 import numpy as np
 import numpy.typing as npt
 from cocotb.clock import Clock
-from cocotb.handle import HierarchyObject, LogicArrayObject, LogicObject
+from cocotb.handle import LogicArrayObject, LogicObject
 from cocotb.triggers import ClockCycles, RisingEdge
 
 Signal = LogicObject | LogicArrayObject
+Port = tuple[Any, Signal, Signal]
+"""Data, valid and ready; data has a length and a value that can be set."""
 RESET_CYCLES = 24
 """Longer than the longest pipeline without reset."""
 
@@ -110,9 +112,9 @@ class Dice:
         return self.random.getrandbits(bits)
 
 
-async def start(dut: HierarchyObject, *idle: Signal) -> None:
+async def start(dut: Any, *idle: Signal) -> None:
     """Start the clock and reset everything, with the signals in `idle` low; all others start with random values."""
-    cocotb.start_soon(Clock(dut.clk_i, 10, "ns", impl="gpi").start())
+    Clock(dut.clk_i, 10, "ns", impl="gpi").start()
     dut.rst_ni.value = 0
     for signal in idle:
         signal.value = 0
@@ -121,7 +123,7 @@ async def start(dut: HierarchyObject, *idle: Signal) -> None:
     await RisingEdge(dut.clk_i)
 
 
-async def send(clock: LogicObject, port: tuple[Signal, Signal, Signal], items: Iterable[int], dice: Dice) -> None:
+async def send(clock: LogicObject, port: Port, items: Iterable[int], dice: Dice) -> None:
     """Offer items on (data, valid, ready), keeping each until it is taken, with random pauses and noise between."""
     data, valid, ready = port
     width = len(data)
@@ -137,9 +139,7 @@ async def send(clock: LogicObject, port: tuple[Signal, Signal, Signal], items: I
         valid.value = 0
 
 
-async def receive(
-    clock: LogicObject, port: tuple[Signal, Signal, Signal], check: Callable[[int], None], dice: Dice
-) -> None:
+async def receive(clock: LogicObject, port: Port, check: Callable[[int], None], dice: Dice) -> None:
     """Take items from (data, valid, ready) for ever, with random pauses."""
     data, valid, ready = port
     while True:

@@ -8,24 +8,17 @@ import pytest
 
 from m3vit.rtl.accelerator import parameters
 from m3vit.sim.simulator import Bench, frame_bench, run
-from rtl.frames import HARDWARE, MANY, MODEL, SIXTEEN, SMALL, prepare
+from rtl.frames import HARDWARE, MANY, MODEL, NARROW, SIXTEEN, SMALL, prepare
 
 RANDOM_START = "+verilator+rand+reset+2"
-CASES = [
-    "faults", "driver_reports_the_code", "start_and_clear", "counters", "two_operations_in_one_run",
-    "switching_tasks_is_free", "reset_in_mid_frame", "frames",
-]  # fmt: skip
+"""Registers without reset start with random contents."""
+MODELS = {"base": MODEL, "narrow": NARROW, "sixteen": SIXTEEN, "many": MANY}
 
 
-def test_faults(tmp_path: Path) -> None:
-    env = prepare(tmp_path, {"base": MODEL})
-    names = "|".join(f"rtl.bench_faults.{name}" for name in CASES)
-    run(frame_bench(HARDWARE), "rtl.bench_faults", work=tmp_path, env=env | {"COCOTB_TEST_FILTER": f"({names})$"})
-
-
-def test_any_number_of_experts(tmp_path: Path) -> None:
-    env = prepare(tmp_path, {"sixteen": SIXTEEN, "many": MANY})
-    run(frame_bench(HARDWARE), "rtl.bench_faults", work=tmp_path, env=env, testcase="any_experts")
+@pytest.mark.parametrize("module", ["faults", "frames"])
+def test_frame(module: str, tmp_path: Path) -> None:
+    env = prepare(tmp_path, MODELS)
+    run(frame_bench(HARDWARE), f"rtl.bench_{module}", work=tmp_path, env=env, plusargs=[RANDOM_START])
 
 
 @pytest.mark.parametrize(("latency", "stall_percent"), [(1, 30), (200, 0)])
@@ -34,7 +27,7 @@ def test_memories(tmp_path: Path, latency: int, stall_percent: int) -> None:
     memory = HARDWARE.memory.model_copy(update={"latency_cycles": latency})
     hardware = HARDWARE.model_copy(update={"memory": memory})
     bench = frame_bench(hardware, stall_percent=stall_percent)
-    run(bench, "rtl.bench_faults", work=tmp_path, env=prepare(tmp_path, {"base": MODEL}), testcase="frames")
+    run(bench, "rtl.bench_frames", work=tmp_path, env=prepare(tmp_path, {"base": MODEL}), testcase="frames")
 
 
 def test_axi(tmp_path: Path) -> None:

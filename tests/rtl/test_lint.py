@@ -48,5 +48,7 @@ def test_one_module_per_file(module: Path) -> None:
 
 def test_a_warning_fails(tmp_path: Path) -> None:
     broken = tmp_path / "m3vit_broken.sv"
-    broken.write_text("module m3vit_broken (\n    input logic a_i,\n    output logic [1:0] b_o\n);\n  assign b_o = a_i;\nendmodule\n")
+    broken.write_text(
+        "module m3vit_broken (\n    input logic a_i,\n    output logic [1:0] b_o\n);\n  assign b_o = a_i;\nendmodule\n"
+    )
     assert lint(broken).returncode != 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// m3vit_gelu with the signals of its bench. Test only.
+/// m3vit_gelu with the signals of its bench; valid passes only when the table is complete, as in m3vit_moe. Test only.
 module unit_gelu
   import m3vit_pkg::*;
 #(
@@ -28,7 +28,7 @@ module unit_gelu
       .table_ready_o(in_ready),
       .new_table_i  (new_table),
       .ready_o      (complete),
-      .valid_i      (valid),
+      .valid_i      (valid && complete),
       .value_i      (value),
       .valid_o      (out_valid),
       .value_o      (out_value)
