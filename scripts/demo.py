@@ -32,8 +32,9 @@ def demo(
     took: dict[str, float] = {}
     checkpoint, pathway = out / "train" / MODEL, out / "pathway"
     with stage("train", took):
+        # One thread: on a busy machine OpenMP threads that wait for each other cost ten times more than they gain.
         resume = (out / "train" / RESUME).exists()
-        train(config=None, out=out / "train", resume=resume, device="auto", steps=None, batch=None, seed=None)
+        train(config=None, out=out / "train", resume=resume, steps=None, batch=None, seed=None, threads=1)
     with stage("export", took):
         export(checkpoint=checkpoint, out=pathway, hardware=None, images=None)
     with stage("project", took):

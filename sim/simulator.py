@@ -3,7 +3,7 @@
 """Builds and runs Verilator models under cocotb.
 
 Fast models publish only the ports of the top module (cocotb's runner would publish every signal, five times slower);
-debug models keep everything visible and write an FST-free VCD waveform. Models are cached by the hash of what they
+debug models keep everything visible and write a VCD waveform. Models are cached by the hash of what they
 are made of.
 """
 
