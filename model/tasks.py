@@ -115,7 +115,8 @@ def loss(task: TaskName, pred_BCHW: Tensor, target: Tensor) -> Tensor:
         return functional.l1_loss(pred_BCHW, (target - DEPTH_OFFSET_M) / DEPTH_SCALE_M)
     if task == "normals":
         cosine_BHW = (pred_BCHW * target).sum(1) / pred_BCHW.norm(dim=1).clamp_min(1e-8)  # targets are unit vectors
-        return (1 - cosine_BHW).mean() + functional.l1_loss(pred_BCHW, target)
+        total: Tensor = (1 - cosine_BHW).mean() + functional.l1_loss(pred_BCHW, target)
+        return total
     if task == "edges":
         weight = 1 - EDGE_POSITIVE_WEIGHT + (2 * EDGE_POSITIVE_WEIGHT - 1) * target
         return functional.binary_cross_entropy_with_logits(pred_BCHW, target, weight=weight)
