@@ -7,7 +7,6 @@ these classes, so a size is never written in two places. Nothing here needs torc
 """
 
 import tomllib
-from math import gcd
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -157,21 +156,29 @@ class BoardConfig(Frozen):
 
 
 WORD_BYTES = 64
-"""A DRAM word: one beat over all four ports, one row chunk of the linear engine's input."""
+"""A DRAM word: one beat over all four ports."""
+UNIT_BYTES = 32
+"""Inputs of one group of the linear engine. Channels per token and per head are multiples of it."""
 
 
 class HardwareConfig(Frozen):
     """Shape of one accelerator. Capacities bound what a program may ask for; the RTL takes them as parameters."""
 
     name: str
-    lanes: int
-    """Output channels computed in parallel (PO). MAC per cycle = 64 x lanes."""
+    lanes: Literal[8, 16, 32]
+    """Output channels computed in parallel (PO)."""
+    groups: int = Field(ge=2, le=4)
+    """Groups of 32 input channels computed in parallel. MAC per cycle = 32 x groups x lanes."""
     max_tokens: int = Field(gt=1, le=4096)
     max_dim: int = Field(gt=0)
+    """Channels per token, and outputs of a head."""
     max_hidden: int = Field(gt=0)
+    """Hidden channels of an expert or of a slice of a dense MLP."""
     max_top_k: int = Field(default=4, gt=0, le=16)
-    weight_fifo_words: int = Field(gt=0)
-    """Capacity of the weight stream buffer in 64-byte words."""
+    max_block: int = Field(gt=0)
+    """Query rows of one attention block: their scores are kept on chip."""
+    stream_words: int = Field(gt=0)
+    """Capacity of the weight stream buffer in words of `inputs` bytes."""
     router_lanes: int = Field(default=8, gt=0)
     clock_mhz: float = Field(default=300.0, gt=0)
     """Assumed until a vendor tool closes timing."""
@@ -180,27 +187,23 @@ class HardwareConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.lanes < 8 or self.lanes % 8:
-            raise ValueError(f"lanes {self.lanes} must be a positive multiple of 8")
         for field in ("max_dim", "max_hidden"):
             value = getattr(self, field)
-            if value % WORD_BYTES:
-                raise ValueError(f"{field} {value} must be a multiple of {WORD_BYTES}")
-            if value % self.lanes:
-                raise ValueError(f"{field} {value} must be a multiple of lanes {self.lanes}")
-        if self.weight_fifo_words & (self.weight_fifo_words - 1):
-            raise ValueError(f"weight_fifo_words {self.weight_fifo_words} must be a power of two")
+            if value % UNIT_BYTES:
+                raise ValueError(f"{field} {value} must be a multiple of {UNIT_BYTES}")
+        if self.stream_words & (self.stream_words - 1):
+            raise ValueError(f"stream_words {self.stream_words} must be a power of two")
         return self
+
+    @property
+    def inputs(self) -> int:
+        """Input channels computed in parallel (PI): bytes of a word of the on-chip buffers."""
+        return UNIT_BYTES * self.groups
 
     @property
     def macs_per_cycle(self) -> int:
         """int8 multiply-accumulates per cycle of the linear engine."""
-        return WORD_BYTES * self.lanes
-
-    @property
-    def granule(self) -> int:
-        """Elements per RAM bank: the largest width that both the lanes and a 64-byte word are multiples of."""
-        return gcd(self.lanes, WORD_BYTES)
+        return self.inputs * self.lanes
 
 
 class Config(Frozen):
@@ -240,15 +243,16 @@ HARDWARE: dict[str, HardwareConfig] = {
     h.name: h
     for h in (
         HardwareConfig(
-            name="demo", lanes=8, max_tokens=80, max_dim=64, max_hidden=256, max_top_k=8, weight_fifo_words=512,
-            router_lanes=8,
+            name="demo", lanes=8, groups=2, max_tokens=80, max_dim=128, max_hidden=128, max_top_k=8, max_block=80,
+            stream_words=512, router_lanes=8,
         ),
         HardwareConfig(
-            name="zcu104", lanes=32, max_tokens=1040, max_dim=384, max_hidden=384, weight_fifo_words=4096,
+            name="zcu104", lanes=32, groups=3, max_tokens=1025, max_dim=384, max_hidden=384, max_block=136,
+            stream_words=8192,
         ),
     )
 }  # fmt: skip
-"""`demo` simulates quickly; `zcu104` is the MoE-layer design at 2,048 MAC per cycle."""
+"""`demo` simulates quickly; `zcu104` is the headline design at 3,072 MAC per cycle."""
 
 DEMO = Config(model=MODELS["m3vit_demo_patch8"], hardware=HARDWARE["demo"])
 """What every verb uses when no config is given."""

@@ -6,12 +6,14 @@ from m3vit.model.config import DEMO, HardwareConfig, MemoryConfig
 from m3vit.rtl.package import LICENCE
 
 PARAMETERS = {
-    "LANES": ("Lanes", "lanes", "output channels in parallel; MAC per cycle = 64 x LANES"),
+    "LANES": ("Lanes", "lanes", "output channels in parallel; MAC per cycle = 32 x GROUPS x LANES"),
+    "GROUPS": ("Groups", "groups", "groups of 32 input channels in parallel"),
     "MAX_TOKENS": ("MaxTokens", "max_tokens", "token capacity"),
     "MAX_DIM": ("MaxDim", "max_dim", "channels per token"),
-    "MAX_HIDDEN": ("MaxHidden", "max_hidden", "hidden channels of an expert"),
+    "MAX_HIDDEN": ("MaxHidden", "max_hidden", "hidden channels of an expert or MLP slice"),
     "MAX_TOP_K": ("MaxTopK", "max_top_k", "experts per token"),
-    "WEIGHT_FIFO_WORDS": ("WeightFifoWords", "weight_fifo_words", "weight buffer in 64-byte words"),
+    "MAX_BLOCK": ("MaxBlock", "max_block", "query rows per attention block"),
+    "STREAM_WORDS": ("StreamWords", "stream_words", "weight stream buffer in words of 32 x GROUPS bytes"),
     "ROUTER_LANES": ("RouterLanes", "router_lanes", "tokens routed side by side"),
 }
 """Parameter of m3vit_accelerator -> parameter of the modules, field of HardwareConfig, meaning."""

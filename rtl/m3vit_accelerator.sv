@@ -6,12 +6,14 @@
 module m3vit_accelerator
   import m3vit_pkg::*;
 #(
-    parameter int unsigned LANES = 8,  ///< output channels in parallel; MAC per cycle = 64 x LANES
+    parameter int unsigned LANES = 8,  ///< output channels in parallel; MAC per cycle = 32 x GROUPS x LANES
+    parameter int unsigned GROUPS = 2,  ///< groups of 32 input channels in parallel
     parameter int unsigned MAX_TOKENS = 80,  ///< token capacity
-    parameter int unsigned MAX_DIM = 64,  ///< channels per token
-    parameter int unsigned MAX_HIDDEN = 256,  ///< hidden channels of an expert
+    parameter int unsigned MAX_DIM = 128,  ///< channels per token
+    parameter int unsigned MAX_HIDDEN = 128,  ///< hidden channels of an expert or MLP slice
     parameter int unsigned MAX_TOP_K = 8,  ///< experts per token
-    parameter int unsigned WEIGHT_FIFO_WORDS = 512,  ///< weight buffer in 64-byte words
+    parameter int unsigned MAX_BLOCK = 80,  ///< query rows per attention block
+    parameter int unsigned STREAM_WORDS = 512,  ///< weight stream buffer in words of 32 x GROUPS bytes
     parameter int unsigned ROUTER_LANES = 8  ///< tokens routed side by side
 ) (
     input  logic aclk,
@@ -160,11 +162,13 @@ module m3vit_accelerator
 
   m3vit_core #(
       .Lanes(LANES),
+      .Groups(GROUPS),
       .MaxTokens(MAX_TOKENS),
       .MaxDim(MAX_DIM),
       .MaxHidden(MAX_HIDDEN),
       .MaxTopK(MAX_TOP_K),
-      .WeightFifoWords(WEIGHT_FIFO_WORDS),
+      .MaxBlock(MAX_BLOCK),
+      .StreamWords(STREAM_WORDS),
       .RouterLanes(ROUTER_LANES)
   ) u_core (
       .clk_i(aclk),

@@ -16,9 +16,13 @@ package m3vit_pkg;
   localparam int unsigned LogitClipOctaves = 16;
   localparam int unsigned GateFractionBits = 15;
   localparam int unsigned MaxExperts = 1024;
-  localparam int unsigned ActLatency = 3;
+  localparam int unsigned UnitBytes = 32;
+  localparam int unsigned ActLatency = 5;
   localparam int unsigned ArrayLatency = 11;
-  localparam int unsigned ProgramVersion = 1;
+  localparam int unsigned FactorLatency = 30;
+  localparam int unsigned KvLatency = 3;
+  localparam int unsigned MaxOps = 128;
+  localparam int unsigned ProgramVersion = 2;
   localparam int unsigned HardwareVersion = 1;
   localparam int unsigned TaskSlots = 16;
   localparam int unsigned CounterSlots = 64;
@@ -77,7 +81,9 @@ package m3vit_pkg;
     OpAttention = 5,
     OpLinearResidual = 6,
     OpMlp = 7,
-    OpHead = 8
+    OpHead = 8,
+    OpLoad = 9,
+    OpStore = 10
   } opcode_e;
 
   /// 2**(i/256) in Q1.15.
@@ -120,6 +126,7 @@ package m3vit_pkg;
   typedef logic signed [AccBits-1:0] acc_t;  ///< linear accumulator
   typedef logic signed [15:0] value_t;  ///< requantised value: residual, logit, pre-activation
   typedef logic [12:0] token_t;  ///< token index or count, up to 4,096
+  typedef logic [$clog2(MaxOps)-1:0] op_index_t;  ///< operation of a program
   typedef logic [9:0] expert_t;  ///< expert index
   typedef logic [15:0] gate_t;  ///< Q1.15 gate, at most 32768
   typedef logic [46:0] exp_t;  ///< exponential in units of 2**-31
@@ -156,48 +163,163 @@ package m3vit_pkg;
     logic [7:0] opcode;
   } op_t;
 
+  /// Kind of a command of the linear engine.
+  typedef enum logic [2:0] {
+    CmdLinear,  ///< weights from the stream
+    CmdScores,  ///< weights are the keys of one head: queries times keys
+    CmdValues,  ///< weights are the values of one head: probabilities times values
+    CmdGelu,  ///< feeder only: the stream's next words are a GELU table
+    CmdNorm,  ///< feeder only: the stream's next words are the coarse bytes of a LayerNorm
+    CmdDrop  ///< feeder only: skip the experts that were loaded and are not used, up to the end mark
+  } kind_e;
+
   /// Where the linear engine reads its rows.
-  typedef enum logic [1:0] {
-    SrcTokens,  ///< token buffer, row = token
-    SrcQueue,  ///< token buffer through the expert's queue
-    SrcHidden  ///< hidden buffer
+  typedef enum logic [2:0] {
+    SrcX,  ///< x buffer, row = token
+    SrcQueue,  ///< x buffer through the expert's queue
+    SrcHidden,  ///< hidden buffer
+    SrcPatches,  ///< key-value buffer, which holds the patches before the first operation
+    SrcQuery,  ///< hidden buffer, the head's queries in every group
+    SrcScores  ///< probabilities of the attention unit
   } source_e;
 
   /// What happens to the linear engine's output rows.
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     DstLogits,  ///< to the router
     DstGelu,  ///< through the GELU table into the hidden buffer
-    DstCombine  ///< gated and added to the residual
+    DstQkv,  ///< int8: queries to the hidden buffer, keys and values to the key-value buffer
+    DstCombine,  ///< gated through the queue and added to the residual
+    DstResidual,  ///< added to the residual
+    DstOutput,  ///< written over the residual
+    DstScores,  ///< to the attention unit, before accumulation
+    DstAttention  ///< int8 to the x buffer, with the row's factor of the attention unit
   } dest_e;
 
-  /// Command of the linear engine: rows x (64 k_chunks) times (64 k_chunks) x (lanes m_tiles).
+  /// When a command may read its rows.
+  typedef enum logic [1:0] {
+    FenceNone,
+    FenceLast,  ///< the last chunk's first pass waits until all earlier results have arrived
+    FenceAll,  ///< the first row waits until all earlier results have arrived
+    FenceFeed  ///< the feeder waits until all earlier results have arrived (keys and values)
+  } fence_e;
+
+  /// How a command depends on the LayerNorm before it.
+  typedef enum logic [1:0] {
+    NormNone,
+    NormRows,  ///< a row waits until the norm has written it
+    NormAll  ///< the first row waits until the norm has ended
+  } norm_e;
+
+  /// Command of the linear engine: `rows` rows of `k_chunks` words times `m_tiles` tiles of Lanes channels.
+  /// Words have Inputs = 32 x Groups bytes, units 32 bytes.
   typedef struct packed {
+    kind_e kind;
+    op_index_t op;  ///< operation it belongs to, for the counters
     token_t rows;
-    logic [7:0] k_chunks;
+    token_t first;  ///< first source row
+    token_t dest_first;  ///< destination row of source row `first`
+    logic [7:0] k_chunks;  ///< words per row; CmdGelu, CmdNorm: words of the table
     logic [9:0] m_tiles;
     source_e source;
     dest_e dest;
+    fence_e fence;
+    norm_e norm;
     logic bank;  ///< queue bank of this expert
-    logic fence;  ///< start only when all earlier results have arrived
+    logic seek;  ///< feeder: skip to the weights of `expert` first
+    expert_t expert;
+    words_t expert_words;  ///< stream words of one expert (seek, CmdDrop)
+    logic [7:0] pitch;  ///< source words per row
+    logic [7:0] word;  ///< first source word (SrcQuery)
+    logic [1:0] sub;  ///< unit in that word (SrcQuery)
+    logic [7:0] dest_pitch;  ///< of a row: words, or units of 32 channels in the residual
+    logic [7:0] dest_word;  ///< where tile 0 goes
+    logic [3:0] dest_sub;  ///< granule of Lanes channels in that word or unit
+    logic [9:0] split;  ///< DstQkv: first tile of the keys
+    logic [3:0] head_tiles;  ///< DstQkv: the queries of each `head_tiles` tiles start a new word; 0 for none
+    logic [7:0] split_pitch;  ///< DstQkv: words per row of the key-value buffer
+    token_t keys;  ///< attention: number of keys
+    logic [7:0] key_unit;  ///< attention: unit of the head in a row of the key-value buffer
+    logic [2:0] units;  ///< attention: units per head
+    logic [4:0] score_shift;  ///< attention
+    logic [MultiplierBits-1:0] multiplier;  ///< attention: of the output
+    logic [5:0] shift;  ///< attention: of the output, before the row's exponent is added
   } command_t;
 
-  /// Request for one 64-byte row chunk; the word follows after ActLatency cycles.
+  /// Request for one row chunk of Inputs bytes; the word follows after ActLatency cycles.
   typedef struct packed {
     source_e source;
     logic bank;
     token_t row;
-    logic [7:0] chunk;
-    logic [7:0] pitch;  ///< chunks per row
+    logic [7:0] word;
+    logic [7:0] pitch;  ///< words per row
+    logic [1:0] sub;  ///< SrcQuery: unit in the word
+    logic [2:0] units;  ///< SrcQuery: units per head; 1 puts the unit into every group
+    token_t keys;  ///< SrcScores: keys that exist
+    logic last;  ///< SrcScores: last word of the row
+    logic [MultiplierBits-1:0] multiplier;  ///< SrcScores: of the output
+    logic [5:0] shift;  ///< SrcScores: of the output
   } act_req_t;
 
   /// Travels with a row through the linear engine.
   typedef struct packed {
-    token_t row;
+    op_index_t op;
+    token_t row;  ///< row of the command, from 0
+    token_t dest_row;
     logic [9:0] m_tile;
+    logic [7:0] word;  ///< destination: word or residual unit
+    logic [3:0] sub;  ///< granule in it
+    logic [7:0] pitch;  ///< of a destination row, in words or residual units
     dest_e dest;
+    logic keys;  ///< DstQkv: to the key-value buffer
     logic bank;
     logic last;  ///< last row of the last tile of a command
   } tag_t;
+
+  /// Travels with the scores of a row to the attention unit.
+  typedef struct packed {
+    token_t row;  ///< row of the block, from 0
+    logic [9:0] tile;  ///< tile of keys: Lanes keys, or Groups x Lanes if `units` is 1
+    logic [2:0] units;
+    logic [4:0] shift;
+    token_t keys;
+  } score_tag_t;
+
+  /// Factor of a row of attention output: multiplier * 2**-shift.
+  typedef struct packed {
+    logic [MultiplierBits-1:0] multiplier;
+    logic [5:0] shift;
+  } factor_t;
+
+  /// Request for one 32-byte unit of the key-value buffer; it follows after KvLatency cycles.
+  typedef struct packed {
+    token_t row;
+    logic [7:0] unit;
+    logic [7:0] pitch;  ///< words per row
+  } kv_req_t;
+
+  /// Mark in the list of loaded experts.
+  typedef struct packed {
+    logic is_end;
+    expert_t expert;
+  } segment_t;
+
+  /// Command of the LayerNorm unit.
+  typedef struct packed {
+    token_t rows;
+    logic [7:0] tiles;  ///< granules of Lanes channels per row
+    logic [15:0] dim;  ///< channels per row
+    logic [7:0] pitch;  ///< words per row of the x buffer
+    logic [MultiplierBits-1:0] multiplier;
+    logic [5:0] shift;
+  } norm_cmd_t;
+
+  /// A granule of Lanes bytes for a buffer.
+  typedef struct packed {
+    token_t row;
+    logic [7:0] word;
+    logic [3:0] sub;
+    logic [7:0] pitch;
+  } granule_t;
 
   /// Entry of a token queue.
   typedef struct packed {
@@ -213,12 +335,11 @@ package m3vit_pkg;
   } candidate_t;
 
   /// Destinations of the DRAM read stream.
-  typedef enum logic [2:0] {
-    LoadOp,
-    LoadTokens,
-    LoadResidual,
-    LoadWeights,
-    LoadTable
+  typedef enum logic [1:0] {
+    LoadOp,  ///< program
+    LoadResidual,  ///< residual stream or positions
+    LoadImage,  ///< pixels
+    LoadStream  ///< weights and tables, in the order of their use
   } load_e;
 
   /// Read job: `words` 64-byte words from `addr`.
@@ -227,6 +348,7 @@ package m3vit_pkg;
     addr_t addr;
     words_t words;
     load_e dest;
+    op_index_t op;  ///< for the counters
   } read_job_t;
 
   /// One AXI4 port of PortBits, INCR bursts of full beats, no identifiers.

@@ -25,30 +25,40 @@ from functools import reduce
 from operator import xor
 
 OP_BYTES = 64
-PROGRAM_VERSION = 1
+PROGRAM_VERSION = 2
 CHECK_WORD = 0x4D335649
 OPERANDS = 7
+MAX_OPS = 128
+"""Operations of a program."""
 
 
 class Opcode(IntEnum):
     """What an operation does to the residual stream (int16), x and qkv (int8). Operands not named are zero."""
 
     MOE = 1
-    """residual += combine(experts(x)); RTL: m3vit_moe."""
+    """residual += combine(experts(x)); weights: router, table: GELU."""
     PATCH_EMBED = 2
-    """residual = linear(patches(image)) + position (int16 at `table`); operands: patch, image height, image width."""
+    """residual = linear(patches(image)) + position (int16 at `table`); operands: patch, image height, image width,
+    patches per image row. First operation only."""
     LAYER_NORM = 3
-    """x = layer_norm(residual); operands: multiplier, shift; a byte per channel at `table` adds to the shift."""
+    """x = layer_norm(residual); operands: multiplier, shift; a byte per channel at `table` adds to the shift. Directly
+    before LINEAR, MLP, MOE or HEAD."""
     LINEAR = 4
-    """qkv = linear(x), int8."""
+    """qkv = linear(x), int8; heads, operands: channels per head. Directly before ATTENTION."""
     ATTENTION = 5
-    """x = attention(qkv); operands: score multiplier, score shift, output multiplier, output shift."""
+    """x = attention(qkv); operands: score shift, output multiplier, output shift, query rows per block, channels per
+    head. Directly before LINEAR_RESIDUAL."""
     LINEAR_RESIDUAL = 6
     """residual += linear(x)."""
     MLP = 7
-    """residual += fc2(gelu(fc1(x))): out_features is the hidden size, fc1 and fc2 lie at expert_base like an expert."""
+    """residual += fc2(gelu(fc1(x))), in `experts` slices of out_features hidden channels, each laid out like an expert and
+    added to the residual on its own."""
     HEAD = 8
-    """result = linear(x) of all tokens but the class token, int16."""
+    """residual = linear(x) of all tokens but the class token, int16, row 0 first. Directly before STORE."""
+    LOAD = 9
+    """residual = source, int16, rows of in_features. First operation only."""
+    STORE = 10
+    """result = residual, int16, rows of out_features rounded up to 32. Last operation only."""
 
 
 class Flag(IntFlag):
