@@ -23,9 +23,9 @@ package m3vit_pkg;
   localparam int unsigned KvLatency = 3;
   localparam int unsigned MaxOps = 128;
   localparam int unsigned ProgramVersion = 2;
-  localparam int unsigned HardwareVersion = 1;
+  localparam int unsigned HardwareVersion = 2;
   localparam int unsigned TaskSlots = 16;
-  localparam int unsigned CounterSlots = 64;
+  localparam int unsigned CounterSlots = 128;
   localparam logic [31:0] CheckWord = 32'h4D335649;
   localparam logic [31:0] IdValue = 32'h4D335631;
   localparam int unsigned FlagRenormalise = 1;
@@ -40,8 +40,7 @@ package m3vit_pkg;
   localparam logic [11:0] RegErrorCode = 12'h01C;
   localparam logic [11:0] RegIrqEnable = 12'h020;
   localparam logic [11:0] RegTask = 12'h024;
-  localparam logic [11:0] RegFirstOp = 12'h028;
-  localparam logic [11:0] RegOpCount = 12'h02C;
+  localparam logic [11:0] RegMode = 12'h028;
   localparam logic [11:0] RegMemoryLo = 12'h030;
   localparam logic [11:0] RegMemoryHi = 12'h034;
   localparam logic [11:0] RegMemoryBytes = 12'h038;
@@ -60,6 +59,11 @@ package m3vit_pkg;
   localparam logic [11:0] RegOpStallInput = 12'h074;
   localparam logic [11:0] RegOpStallOutput = 12'h078;
   localparam logic [11:0] RegOpExperts = 12'h07C;
+  localparam logic [11:0] RegOpLoads = 12'h080;
+  localparam int unsigned ModeNoPrefetch = 1;
+  localparam int unsigned ModeNoOverlap = 2;
+  localparam int unsigned ModeTokenOrder = 4;
+  localparam int unsigned ModeMultipassSoftmax = 8;
   localparam logic [11:0] RegTaskTable = 12'h100;
 
   typedef enum logic [7:0] {
@@ -70,7 +74,8 @@ package m3vit_pkg;
     ErrorShape = 4,
     ErrorAddress = 5,
     ErrorAxiRead = 6,
-    ErrorAxiWrite = 7
+    ErrorAxiWrite = 7,
+    ErrorTimeout = 8
   } error_e;
 
   typedef enum logic [7:0] {
@@ -392,8 +397,7 @@ package m3vit_pkg;
     addr_t result;
     logic [31:0] program_offset;
     logic [15:0] program_ops;
-    logic [15:0] first_op;
-    logic [15:0] op_count;
+    logic [3:0] mode;
   } run_t;
 
   /// What happens in a cycle, for the counters of an operation.
@@ -405,10 +409,12 @@ package m3vit_pkg;
     logic stall_input;
     logic stall_output;
     logic expert;
+    logic load;
   } events_t;
 
   /// Counters of one operation; register names in sim/regmap.py.
   typedef struct packed {
+    logic [31:0] loads;
     logic [31:0] experts;
     logic [31:0] stall_output;
     logic [31:0] stall_input;

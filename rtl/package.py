@@ -291,8 +291,7 @@ TYPES = """
     addr_t result;
     logic [31:0] program_offset;
     logic [15:0] program_ops;
-    logic [15:0] first_op;
-    logic [15:0] op_count;
+    logic [3:0] mode;
   } run_t;
 
   /// What happens in a cycle, for the counters of an operation.
@@ -304,10 +303,12 @@ TYPES = """
     logic stall_input;
     logic stall_output;
     logic expert;
+    logic load;
   } events_t;
 
   /// Counters of one operation; register names in sim/regmap.py.
   typedef struct packed {
+    logic [31:0] loads;
     logic [31:0] experts;
     logic [31:0] stall_output;
     logic [31:0] stall_input;
@@ -376,6 +377,7 @@ def package() -> str:
     lines.append(f"  localparam logic [31:0] IdValue = 32'h{regmap.ID_VALUE:08X};")
     lines.append(f"  localparam int unsigned FlagRenormalise = {program.Flag.RENORMALISE.value};\n")
     lines += [f"  localparam logic [11:0] Reg{camel(r.name)} = 12'h{r.offset:03X};" for r in regmap.REGISTERS]
+    lines += [f"  localparam int unsigned Mode{camel(m.name or '')} = {m.value};" for m in regmap.Mode]
     lines.append(f"  localparam logic [11:0] RegTaskTable = 12'h{regmap.TASK_TABLE:03X};")
     enums = enum(regmap.Error, "Error", "error_e", 8) + enum(program.Opcode, "Op", "opcode_e", 8)
     return LICENCE + HEADER + "\n".join(lines) + "\n" + enums + mantissas() + TYPES
