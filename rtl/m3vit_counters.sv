@@ -1,45 +1,120 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Counters of the operations: counts events while an operation runs and keeps the totals of the last
-/// CounterSlots operations for the registers. Read latency one cycle.
+/// Counters of the operations of a run. Every cycle of the run belongs to the operation that is the linear engine's
+/// oldest; what the loader reads ahead belongs to the operation it is read for. Operations come in order on both sides,
+/// so one set of counters is live on each. Operations without a cycle read as zero. Read latency one cycle.
 module m3vit_counters
   import m3vit_pkg::*;
 (
-    input  logic                                   clk_i,
-    input  logic                                   running_i,   ///< an operation runs
-    input  logic                                   done_i,      ///< it ends in this cycle
-    input  logic      [$clog2(CounterSlots)-1:0]   slot_i,      ///< of the running operation
-    input  events_t                                events_i,
-    input  logic      [$clog2(CounterSlots)-1:0]   read_slot_i,
-    output counters_t                              read_o
+    input  logic      clk_i,
+    input  logic      rst_ni,
+    input  logic      start_i,     ///< pulse: a run begins
+    input  logic      running_i,
+    input  op_index_t op_i,        ///< operation of this cycle
+    input  events_t   events_i,    ///< of this cycle; read_word and load belong to load_op_i
+    input  op_index_t load_op_i,
+    input  op_index_t read_op_i,
+    output counters_t read_o
 );
-  counters_t count_q;
+  typedef struct packed {
+    logic [31:0] experts;
+    logic [31:0] stall_output;
+    logic [31:0] stall_input;
+    logic [31:0] stall_weight;
+    logic [31:0] write_words;
+    logic [31:0] compute;
+    logic [31:0] cycles;
+  } work_t;
+  typedef struct packed {
+    logic [31:0] loads;
+    logic [31:0] read_words;
+  } loads_t;
+
+  work_t work_q, work_read;
+  loads_t loads_q, loads_read;
+  op_index_t op_q, load_op_q;
+  logic [MaxOps-1:0] work_valid_q, loads_valid_q;
+  logic work_hit_q, loads_hit_q, loading;
+  assign loading = events_i.read_word || events_i.load;
+
+  function automatic work_t add_work(work_t w, events_t e);
+    return '{
+        cycles: w.cycles + 1'b1,
+        compute: w.compute + 32'(e.compute),
+        write_words: w.write_words + 32'(e.write_word),
+        stall_weight: w.stall_weight + 32'(e.stall_weight),
+        stall_input: w.stall_input + 32'(e.stall_input),
+        stall_output: w.stall_output + 32'(e.stall_output),
+        experts: w.experts + 32'(e.expert)
+    };
+  endfunction
+  function automatic loads_t add_loads(loads_t l, events_t e);
+    return '{read_words: l.read_words + 32'(e.read_word), loads: l.loads + 32'(e.load)};
+  endfunction
+
   always_ff @(posedge clk_i) begin
-    if (!running_i || done_i) count_q <= '0;
-    else begin
-      count_q.cycles <= count_q.cycles + 1'b1;
-      count_q.compute <= count_q.compute + 32'(events_i.compute);
-      count_q.read_words <= count_q.read_words + 32'(events_i.read_word);
-      count_q.write_words <= count_q.write_words + 32'(events_i.write_word);
-      count_q.stall_weight <= count_q.stall_weight + 32'(events_i.stall_weight);
-      count_q.stall_input <= count_q.stall_input + 32'(events_i.stall_input);
-      count_q.stall_output <= count_q.stall_output + 32'(events_i.stall_output);
-      count_q.experts <= count_q.experts + 32'(events_i.expert);
+    work_hit_q  <= work_valid_q[read_op_i];
+    loads_hit_q <= loads_valid_q[read_op_i];
+    if (!rst_ni || start_i) begin
+      work_q <= '0;
+      loads_q <= '0;
+      op_q <= '0;
+      load_op_q <= '0;
+      work_valid_q <= '0;
+      loads_valid_q <= '0;
+    end else if (running_i) begin
+      op_q   <= op_i;
+      work_q <= add_work(op_i == op_q ? work_q : '0, events_i);
+      work_valid_q[op_q] <= 1'b1;
+      if (loading) begin
+        load_op_q <= load_op_i;
+        loads_q   <= add_loads(load_op_i == load_op_q ? loads_q : '0, events_i);
+        loads_valid_q[load_op_i] <= 1'b1;
+      end
     end
   end
 
   m3vit_ram #(
-      .Width($bits(counters_t)),
-      .Depth(CounterSlots),
+      .Width($bits(work_t)),
+      .Depth(MaxOps),
       .Style("distributed")
-  ) u_slots (
+  ) u_work (
       .clk_i,
-      .write_i     (done_i),
-      .write_addr_i(slot_i),
-      .write_data_i(count_q),
+      .write_i     (1'b1),
+      .write_addr_i(op_q),
+      .write_data_i(work_q),
       .read_i      (1'b1),
-      .read_addr_i (read_slot_i),
-      .read_data_o (read_o)
+      .read_addr_i (read_op_i),
+      .read_data_o (work_read)
   );
+  m3vit_ram #(
+      .Width($bits(loads_t)),
+      .Depth(MaxOps),
+      .Style("distributed")
+  ) u_loads (
+      .clk_i,
+      .write_i     (1'b1),
+      .write_addr_i(load_op_q),
+      .write_data_i(loads_q),
+      .read_i      (1'b1),
+      .read_addr_i (read_op_i),
+      .read_data_o (loads_read)
+  );
+
+  work_t work;
+  loads_t loads;
+  assign work  = work_hit_q ? work_read : '0;
+  assign loads = loads_hit_q ? loads_read : '0;
+  assign read_o = '{
+          cycles: work.cycles,
+          compute: work.compute,
+          write_words: work.write_words,
+          stall_weight: work.stall_weight,
+          stall_input: work.stall_input,
+          stall_output: work.stall_output,
+          experts: work.experts,
+          read_words: loads.read_words,
+          loads: loads.loads
+      };
 endmodule

@@ -15,6 +15,7 @@ module m3vit_dma_read
     output logic                      job_ready_o,
     output word_t                     word_o,
     output load_e                     dest_o,
+    output op_index_t                 op_o,         ///< operation that the job belongs to
     output logic                      last_o,       ///< last word of the job
     output logic                      valid_o,
     input  logic                      ready_i,
@@ -28,19 +29,21 @@ module m3vit_dma_read
     port_t port;
     logic [2:0] words;
     load_e dest;
+    op_index_t op;
     logic last;
-  } segment_t;
+  } burst_t;
 
   // Cut the job into bursts that stay inside one port's 256 bytes.
   logic active_q;
   addr_t addr_q;
   words_t left_q;
   load_e dest_q;
+  op_index_t op_q;
   logic [2:0] words;
   port_t port;
   logic [Ports-1:0] port_ready, port_valid, port_take, port_error, port_idle;
   word_t port_word[Ports];
-  segment_t segment, head;
+  burst_t burst, head;
   logic order_ready, order_valid, order_take, issue;
 
   assign port = addr_q[8+:$bits(port_t)];
@@ -49,7 +52,7 @@ module m3vit_dma_read
     if (left_q < words_t'(words)) words = 3'(left_q);
   end
   assign issue = active_q && order_ready && port_ready[port];
-  assign segment = '{port: port, words: words, dest: dest_q, last: left_q == words_t'(words)};
+  assign burst = '{port: port, words: words, dest: dest_q, op: op_q, last: left_q == words_t'(words)};
   assign job_ready_o = !active_q && !flush_i;
 
   always_ff @(posedge clk_i) begin
@@ -57,22 +60,23 @@ module m3vit_dma_read
       addr_q <= job_i.addr;
       left_q <= job_i.words;
       dest_q <= job_i.dest;
+      op_q   <= job_i.op;
     end else if (issue) begin
       addr_q <= addr_q + addr_t'(words) * addr_t'(WordBytes);
       left_q <= left_q - words_t'(words);
     end
     if (!rst_ni || flush_i) active_q <= 1'b0;
     else if (job_valid_i && job_ready_o) active_q <= 1'b1;
-    else if (issue && segment.last) active_q <= 1'b0;
+    else if (issue && burst.last) active_q <= 1'b0;
   end
 
   m3vit_fifo #(
       .Depth (64),
-      .data_t(segment_t)
+      .data_t(burst_t)
   ) u_order (
       .clk_i,
       .rst_ni (rst_ni && !flush_i),
-      .data_i (segment),
+      .data_i (burst),
       .valid_i(issue),
       .ready_o(order_ready),
       .data_o (head),
@@ -105,6 +109,7 @@ module m3vit_dma_read
   logic last_of_burst;
   assign word_o = port_word[head.port];
   assign dest_o = head.dest;
+  assign op_o = head.op;
   assign valid_o = order_valid && port_valid[head.port];
   assign last_of_burst = taken_q == head.words - 1'b1;
   assign last_o = head.last && last_of_burst;

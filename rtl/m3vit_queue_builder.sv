@@ -5,8 +5,9 @@
 /// ascending order, without any storage per expert: a scan of the table collects the tokens of the current expert, in
 /// ascending order, with their gates, and finds the next higher expert that has tokens. The scan of one expert hides
 /// behind the computation of the one before. Golden: sim/golden/moe.py token_queues and the quotients of gates.
-/// Expert 0 cannot be undercut: once it has a token, its weights are requested and its scan follows the router row by
-/// row; otherwise the first scan starts when all tokens are routed. A scan takes rows + 22 cycles.
+/// Expert 0 cannot be undercut: once it has a token, its scan follows the router row by row; otherwise the first scan
+/// starts when all tokens are routed. A scan takes rows + 22 cycles. With per_token_i the queues hold one token each:
+/// all experts of token 0, then those of token 1, and so on (the baseline without reordering).
 module m3vit_queue_builder
   import m3vit_pkg::*;
 #(
@@ -22,13 +23,12 @@ module m3vit_queue_builder
     input  logic         [          4:0] top_k_i,
     input  token_t                       rows_i,
     input  logic                         start_i,         ///< a new layer begins
+    input  logic                         per_token_i,     ///< stable while a layer is under way
+    output logic                         routed_o,        ///< all tokens of the layer are routed
     output logic                         table_read_o,
     input  logic                         table_ready_i,   ///< the read is granted
     output logic         [    AddrW-1:0] table_addr_o,
     input  logic         [RouteBits-1:0] table_data_i,
-    output logic                         load_valid_o,    ///< this expert's weights will be needed next
-    input  logic                         load_ready_i,
-    output expert_t                      load_expert_o,
     output logic                         queue_write_o,
     output logic                         queue_bank_o,
     output token_t                       queue_index_o,
@@ -51,6 +51,8 @@ module m3vit_queue_builder
 
   typedef enum logic [2:0] {
     Idle,
+    Find,
+    Found,
     Announce,
     WaitBank,
     Scan,
@@ -65,8 +67,8 @@ module m3vit_queue_builder
 
   state_e state_q, state_d;
   wide_expert_t current_q, next_q, lowest_q;
-  token_t row_q, count_q, routed_q;
-  logic begin_scans, granted;
+  token_t row_q, count_q, routed_q, token_first_q, row_last;
+  logic begin_scans, granted, last_token;
   logic [4:0] drain_q;
   logic bank_q;
   logic [1:0] banks_used_q;
@@ -137,12 +139,13 @@ module m3vit_queue_builder
   assign queue_index_o = count_q;
   assign queue_bank_o = bank_q;
 
-  assign table_read_o = state_q == Scan && row_q < routed_q;
+  assign table_read_o = (state_q == Scan && row_q < routed_q) || state_q == Find;
   assign granted = table_read_o && table_ready_i;
-  assign begin_scans = !done_o && routed_q != '0 && (lowest_q == '0 || routed_q == rows_i);
+  assign routed_o = routed_q == rows_i;
+  assign begin_scans = !done_o && routed_q != '0 && ((lowest_q == '0 && !per_token_i) || routed_o);
+  assign row_last = per_token_i ? token_first_q : rows_i - 1'b1;
+  assign last_token = !per_token_i || token_first_q == rows_i - 1'b1;
   assign table_addr_o = row_q[AddrW-1:0];
-  assign load_valid_o = state_q == Announce && !current_q[$bits(expert_t)];
-  assign load_expert_o = expert_t'(current_q);
   assign job_valid_o = state_q == Job;
   assign job_expert_o = expert_t'(current_q);
   assign job_bank_o = bank_q;
@@ -152,12 +155,14 @@ module m3vit_queue_builder
   always_comb begin
     state_d = state_q;
     unique case (state_q)
-      Idle: if (begin_scans) state_d = Announce;
+      Idle: if (begin_scans) state_d = per_token_i ? Find : Announce;
+      Find: if (table_ready_i) state_d = Found;
+      Found: state_d = Announce;
       Announce:
-      if (current_q[$bits(expert_t)]) state_d = Idle;
-      else if (load_ready_i) state_d = WaitBank;
+      if (!current_q[$bits(expert_t)]) state_d = WaitBank;
+      else state_d = last_token ? Idle : Find;
       WaitBank: if (banks_used_q != 2'd2) state_d = Scan;
-      Scan: if (granted && row_q == rows_i - 1'b1) state_d = Drain;
+      Scan: if (granted && row_q == row_last) state_d = Drain;
       Drain: if (drain_q == '0) state_d = Job;
       Job: if (job_ready_i) state_d = Announce;
       default: state_d = Idle;
@@ -165,12 +170,12 @@ module m3vit_queue_builder
   end
 
   always_ff @(posedge clk_i) begin
-    read_q   <= granted;
+    read_q   <= granted && state_q == Scan;
     row_qq   <= row_q;
     logit_q  <= logit;
     sum_q    <= route.sum;
     token_q  <= row_qq;
-    row_q    <= state_q == Scan ? row_q + token_t'(granted) : '0;
+    row_q    <= state_q == Scan ? row_q + token_t'(granted) : per_token_i ? token_first_q : '0;
     drain_q  <= state_q == Drain ? drain_q - 1'b1 : 5'(GateLatency + 2);
     if (!rst_ni) begin
       state_q <= Idle;
@@ -183,6 +188,7 @@ module m3vit_queue_builder
       lowest_q <= None;
       current_q <= None;
       next_q <= None;
+      token_first_q <= '0;
     end else begin
       state_q <= state_d;
       match_q <= match;
@@ -196,7 +202,12 @@ module m3vit_queue_builder
         lowest_q <= None;
         done_o <= 1'b0;
       end
-      if (state_q == Idle) current_q <= lowest_q;
+      if (state_q == Idle) begin
+        current_q <= lowest_q;
+        token_first_q <= '0;
+      end
+      if (state_q == Found) current_q <= lowest(route.list, '0);
+      if (state_q == Announce && state_d == Find) token_first_q <= token_first_q + 1'b1;
       if (state_q == WaitBank) begin
         next_q  <= None;
         count_q <= '0;

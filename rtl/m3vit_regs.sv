@@ -7,10 +7,12 @@ module m3vit_regs
   import m3vit_pkg::*;
 #(
     parameter int unsigned Lanes = 8,
+    parameter int unsigned Groups = 2,
     parameter int unsigned MaxTokens = 80,
-    parameter int unsigned MaxDim = 64,
-    parameter int unsigned MaxHidden = 256,
-    parameter int unsigned MaxTopK = 8
+    parameter int unsigned MaxDim = 128,
+    parameter int unsigned MaxHidden = 128,
+    parameter int unsigned MaxTopK = 8,
+    parameter int unsigned MaxBlock = 80
 ) (
     input  logic             clk_i,
     input  logic             rst_ni,
@@ -35,8 +37,8 @@ module m3vit_regs
     input  logic             done_i,
     input  logic             error_i,
     input  error_e           error_code_i,
-    input  logic             op_done_i,
-    output logic      [ 5:0] counter_op_o,
+    input  logic             op_begin_i,    ///< pulse: an operation begins
+    output op_index_t        counter_op_o,
     input  counters_t        counters_i,
     output logic             irq_o
 );
@@ -45,10 +47,10 @@ module m3vit_regs
   logic [31:0] program_offset_q[TaskSlots];
   logic [15:0] program_ops_q[TaskSlots];
   logic [TaskW:0] task_q;  // TaskSlots stands for every task that does not exist
-  logic [15:0] first_op_q, op_count_q;
+  logic [3:0] mode_q;
   logic [31:0] memory_bytes_q, run_cycles_q, ops_done_q;
   addr_t memory_q, source_q, result_q;
-  logic [5:0] counter_op_q;
+  op_index_t counter_op_q;
   logic irq_enable_q, done_q, error_q;
   error_e code_q;
 
@@ -70,8 +72,7 @@ module m3vit_regs
         program_ops_q[t] <= '0;
       end
       task_q <= '0;
-      first_op_q <= '0;
-      op_count_q <= '0;
+      mode_q <= '0;
       memory_q <= '0;
       memory_bytes_q <= '0;
       source_q <= '0;
@@ -85,8 +86,7 @@ module m3vit_regs
       unique case (awaddr_i)
         RegIrqEnable: irq_enable_q <= data[0];
         RegTask: task_q <= data < 32'(TaskSlots) ? (TaskW + 1)'(data) : (TaskW + 1)'(TaskSlots);
-        RegFirstOp: first_op_q <= data[15:0];
-        RegOpCount: op_count_q <= data[15:0];
+        RegMode: mode_q <= data[3:0];
         RegMemoryLo: memory_q[31:0] <= data;
         RegMemoryHi: memory_q[39:32] <= data[7:0];
         RegMemoryBytes: memory_bytes_q <= data;
@@ -94,7 +94,7 @@ module m3vit_regs
         RegSourceHi: source_q[39:32] <= data[7:0];
         RegResultLo: result_q[31:0] <= data;
         RegResultHi: result_q[39:32] <= data[7:0];
-        RegCounterOp: counter_op_q <= data[5:0];
+        RegCounterOp: counter_op_q <= op_index_t'(data);
         default: ;
       endcase
     end
@@ -123,7 +123,7 @@ module m3vit_regs
         ops_done_q   <= '0;
       end else begin
         if (busy_i || start_o) run_cycles_q <= run_cycles_q + 1'b1;
-        if (op_done_i) ops_done_q <= ops_done_q + 1'b1;
+        if (op_begin_i) ops_done_q <= ops_done_q + 1'b1;
       end
       if (done_i) done_q <= 1'b1;
       if (error_i) begin
@@ -142,8 +142,7 @@ module m3vit_regs
           result: result_q,
           program_offset: program_offset_q[task_q[TaskW-1:0]],
           program_ops: task_q[TaskW] ? '0 : program_ops_q[task_q[TaskW-1:0]],
-          first_op: first_op_q,
-          op_count: op_count_q
+          mode: mode_q
       };
 
   // Reads.
@@ -153,15 +152,14 @@ module m3vit_regs
     unique case (araddr_i)
       RegId: value = IdValue;
       RegVersion: value = {16'd0, 8'(ProgramVersion), 8'(HardwareVersion)};
-      RegCapacity0: value = {16'(MaxTokens), 16'(Lanes)};
+      RegCapacity0: value = {16'(MaxTokens), 8'(Groups), 8'(Lanes)};
       RegCapacity1: value = {16'(MaxHidden), 16'(MaxDim)};
-      RegCapacity2: value = 32'(MaxTopK);
+      RegCapacity2: value = {16'(MaxBlock), 16'(MaxTopK)};
       RegStatus: value = {29'd0, error_q, done_q, busy_i || start_o};
       RegErrorCode: value = 32'(code_q);
       RegIrqEnable: value = 32'(irq_enable_q);
       RegTask: value = 32'(task_q);
-      RegFirstOp: value = 32'(first_op_q);
-      RegOpCount: value = 32'(op_count_q);
+      RegMode: value = 32'(mode_q);
       RegMemoryLo: value = memory_q[31:0];
       RegMemoryHi: value = 32'(memory_q[39:32]);
       RegMemoryBytes: value = memory_bytes_q;
@@ -180,6 +178,7 @@ module m3vit_regs
       RegOpStallInput: value = counters_i.stall_input;
       RegOpStallOutput: value = counters_i.stall_output;
       RegOpExperts: value = counters_i.experts;
+      RegOpLoads: value = counters_i.loads;
       default:
       if (araddr_i >= RegTaskTable && araddr_i < RegTaskTable + 12'(8 * TaskSlots))
         value = araddr_i[2] ? 32'(program_ops_q[araddr_i[3+:TaskW]]) : program_offset_q[araddr_i[3+:TaskW]];

@@ -318,6 +318,12 @@ TYPES = """
     logic [31:0] compute;
     logic [31:0] cycles;
   } counters_t;
+
+  /// Words of 32 x groups bytes that hold a row of one-byte channels.
+  function automatic logic [7:0] words_of(logic [15:0] channels, int unsigned groups);
+    automatic logic [15:0] units = (channels + 16'(UnitBytes - 1)) / 16'(UnitBytes);
+    return 8'((units + 16'(groups - 1)) / 16'(groups));
+  endfunction
 endpackage
 """
 
