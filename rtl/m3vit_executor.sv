@@ -19,6 +19,7 @@ module m3vit_executor
     output op_t       op_o,            ///< present operation, for router and queue builder
     output logic      begin_o,         ///< pulse: an operation begins
     output logic      active_o,        ///< index_o has begun
+    input  logic      loaded_i,        ///< the residual stream of a LOAD has come
     output logic      done_o,          ///< pulse: the result is stored
     output command_t  cmd_o,
     output logic      cmd_valid_o,
@@ -29,7 +30,7 @@ module m3vit_executor
     input  logic      norm_taken_i,    ///< pulse: it has started
     output op_index_t norm_op_o,
     output logic      moe_start_o,     ///< pulse: router and queue builder begin a layer
-    input  words_t    expert_words_i,  ///< stream words of an expert (m3vit_loader)
+    output words_t    expert_words_o,  ///< stream words of an expert
     input  logic      queue_valid_i,   ///< queue builder: a queue is complete
     output logic      queue_ready_o,
     input  expert_t   queue_expert_i,
@@ -119,7 +120,7 @@ module m3vit_executor
     cmd_o.fence = FenceNone;
     cmd_o.norm = before_q != OpLayerNorm ? NormNone : all_norm ? NormAll : NormRows;
     cmd_o.expert = queue_expert_i;
-    cmd_o.expert_words = expert_words_i;
+    cmd_o.expert_words = expert_words_o;
     cmd_o.pitch = in_words_q;
     cmd_o.dest_pitch = 8'(op_q.in_features / 16'(UnitBytes));
     cmd_valid_o = 1'b0;
@@ -282,7 +283,9 @@ module m3vit_executor
       else if (queues_done_i) state_d = Drop;
       MoeSecond: if (cmd_ready_i) state_d = on_demand ? Demand : MoeFirst;
       Drop: if (cmd_ready_i) state_d = Next;
-      Drain: if (idle_i) state_d = opcode == OpStore ? Store : Next;
+      Drain:
+      if (opcode == OpLoad) state_d = loaded_i ? Next : Drain;
+      else if (idle_i) state_d = Store;
       Store: state_d = WaitStore;
       WaitStore: if (stored_i) state_d = Idle;
       Next: state_d = Read;
@@ -320,6 +323,8 @@ module m3vit_executor
       before_q <= opcode;
     end
     if (state_q == Prepare) begin
+      expert_words_o <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)
+          + layer_words(op_q.in_features, op_q.out_features, Lanes, Groups);
       in_words_q <= words_of(op_q.in_features, Groups);
       out_words_q <= words_of(op_q.out_features, Groups);
       in_tiles_q <= 10'(op_q.in_features / 16'(Lanes));

@@ -23,6 +23,7 @@ module m3vit_loader
     input  addr_t     source_i,
     output op_index_t index_o,           ///< operation to read; it follows in the next cycle
     input  op_t       op_i,
+    output op_t       op_o,              ///< operation whose jobs are asked for
     input  op_index_t executor_i,        ///< the executor's operation
     input  logic      executor_valid_i,  ///< and it has begun
     input  logic      routed_i,          ///< all tokens of the executor's MoE operation are routed
@@ -34,11 +35,9 @@ module m3vit_loader
     output read_job_t job_o,
     output logic      job_valid_o,
     input  logic      job_ready_i,
-    output words_t    expert_words_o,    ///< stream words of an expert of the present operation
     output logic      load_o             ///< pulse: an expert is loaded
 );
   localparam int unsigned Inputs = UnitBytes * Groups;
-  localparam int unsigned RecordWords = (8 * Lanes + Inputs - 1) / Inputs;
   localparam int unsigned GeluWords = ((1 << GeluIndexBits) + Inputs - 1) / Inputs;
 
   typedef enum logic [3:0] {
@@ -66,11 +65,7 @@ module m3vit_loader
   logic [31:0] token_units_q;
   assign opcode = opcode_e'(op_q.opcode);
 
-  // Sizes in stream words: the layer at `weights`, or the two layers of an expert.
-  function automatic words_t layer_words(logic [15:0] outputs, logic [15:0] inputs);
-    automatic words_t tiles = (words_t'(outputs) + words_t'(Lanes - 1)) / words_t'(Lanes);
-    return tiles * (words_t'(RecordWords) + words_t'(words_of(inputs, Groups)) * words_t'(Lanes));
-  endfunction
+  // Sizes in stream words, then in DRAM words.
   function automatic words_t dram_words(words_t stream_words);
     return words_t'((29'(stream_words) * 29'(Groups) + 29'd1) >> 1);
   endfunction
@@ -174,13 +169,13 @@ module m3vit_loader
   end
 
   assign index_o = index_q;
-  assign expert_words_o = expert_words_q;
+  assign op_o = op_q;
   always_ff @(posedge clk_i) begin
     if (state_q == Latch) op_q <= op_i;
     if (state_q == Size) begin
-      layer_q <= layer_words(opcode == OpMoe ? op_q.experts : op_q.out_features, op_q.in_features);
-      second_q <= layer_words(op_q.in_features, op_q.out_features);
-      expert_words_q <= layer_words(op_q.out_features, op_q.in_features);
+      layer_q <= layer_words(opcode == OpMoe ? op_q.experts : op_q.out_features, op_q.in_features, Lanes, Groups);
+      second_q <= layer_words(op_q.in_features, op_q.out_features, Lanes, Groups);
+      expert_words_q <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups);
       token_units_q <= 32'(op_q.rows) * 32'(op_q.top_k);
       unique case (opcode)
         OpPatchEmbed: table_q <= words_t'(op_q.rows) * (words_t'(op_q.out_features) / words_t'(UnitBytes));

@@ -430,4 +430,12 @@ package m3vit_pkg;
     automatic logic [15:0] units = (channels + 16'(UnitBytes - 1)) / 16'(UnitBytes);
     return 8'((units + 16'(groups - 1)) / 16'(groups));
   endfunction
+
+  /// Stream words of a packed linear layer (sim/layout.py stream_words).
+  function automatic words_t layer_words(logic [15:0] outputs, logic [15:0] inputs, int unsigned lanes,
+                                         int unsigned groups);
+    automatic words_t tiles = (words_t'(outputs) + words_t'(lanes - 1)) / words_t'(lanes);
+    automatic words_t records = words_t'((8 * lanes + UnitBytes * groups - 1) / (UnitBytes * groups));
+    return tiles * (records + words_t'(words_of(inputs, groups)) * words_t'(lanes));
+  endfunction
 endpackage

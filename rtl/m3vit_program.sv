@@ -16,7 +16,6 @@ module m3vit_program
 ) (
     input  logic             clk_i,
     input  logic             rst_ni,
-    input  logic             start_i,        ///< pulse: forget the program
     input  logic      [15:0] count_i,        ///< operations, 1..MaxOps
     input  word_t            word_i,
     input  logic             word_valid_i,   ///< the next operation arrives
@@ -63,7 +62,7 @@ module m3vit_program
         dim_q  <= op_q.opcode == OpLoad ? op_q.in_features : op_q.out_features;
       end
     end
-    if (!rst_ni || start_i) begin
+    if (!rst_ni) begin
       index_q <= '0;
       valid_q <= 1'b0;
       complete_o <= 1'b0;
