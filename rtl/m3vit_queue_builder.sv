@@ -145,7 +145,7 @@ module m3vit_queue_builder
   assign begin_scans = !done_o && routed_q != '0 && ((lowest_q == '0 && !per_token_i) || routed_o);
   assign row_last = per_token_i ? token_first_q : rows_i - 1'b1;
   assign last_token = !per_token_i || token_first_q == rows_i - 1'b1;
-  assign table_addr_o = row_q[AddrW-1:0];
+  assign table_addr_o = state_q == Find ? token_first_q[AddrW-1:0] : row_q[AddrW-1:0];
   assign job_valid_o = state_q == Job;
   assign job_expert_o = expert_t'(current_q);
   assign job_bank_o = bank_q;

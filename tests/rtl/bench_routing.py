@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""From router logits to token queues: m3vit_router, m3vit_router_lane, m3vit_queue_builder around one route table.
+"""From router logits to token queues: m3vit_routing and all it holds.
 
 Shapes: N tokens, E experts, K chosen experts.
 """
@@ -67,37 +67,44 @@ def cases() -> list[Case]:
 
 
 class Layer:
-    """Expected routes, loads and queues of a case, and what the monitor has seen."""
+    """Expected routes and queues of a case, and what the monitor has seen."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, per_token: bool) -> None:
         chosen_NK = top_k(case.logit_NE, case.k)
         exp_NE = exp2_fixed(case.logit_NE)
         exp_NK = np.take_along_axis(exp_NE, chosen_NK, axis=1)
         total_N = (exp_NK if case.renormalise else exp_NE).sum(axis=1)
         queues = token_queues(chosen_NK, gates(case.logit_NE, chosen_NK, case.renormalise))
         self.case = case
-        self.routes, self.loads, self.jobs = (Scoreboard(f"{case.name}: {part}") for part in ("route", "load", "queue"))
+        self.routes, self.jobs = (Scoreboard(f"{case.name}: {part}") for part in ("route", "queue"))
         for token, experts in enumerate(chosen_NK):
             entries = [(1, int(e), int(case.logit_NE[token, e]) & 0xFFFF) for e in experts]
             self.routes.expect((token, entries, int(total_N[token])))
-        self.loads.expect(*(queue.expert for queue in queues))
+        self.used = {queue.expert for queue in queues}
+        pairs = [
+            (queue.expert, int(t), int(g)) for queue in queues for t, g in zip(queue.token_Q, queue.gate_Q, strict=True)
+        ]
+        if per_token:
+            for expert, token, gate in sorted(pairs, key=lambda pair: (pair[1], pair[0])):
+                self.jobs.expect((expert, 1, [(token, gate)]))
+            return
         for queue in queues:
-            queued = [(int(t), int(g)) for t, g in zip(queue.token_Q, queue.gate_Q, strict=True)]
+            queued = [(token, gate) for expert, token, gate in pairs if expert == queue.expert]
             self.jobs.expect((queue.expert, len(queued), queued))
 
     @property
     def complete(self) -> bool:
         """All has come."""
-        return self.routes.complete and self.loads.complete and self.jobs.complete
+        return self.routes.complete and self.jobs.complete
 
     def finish(self) -> None:
         """Exactly what was expected has come."""
-        for board in (self.routes, self.loads, self.jobs):
+        for board in (self.routes, self.jobs):
             board.finish()
 
 
 class Consumer:
-    """The other side of the queue builder: takes loads and queues when it likes, and gives banks back late."""
+    """The other side of the queue builder: takes queues when it likes, and gives banks back late."""
 
     def __init__(self, dut: Any, name: str, dice: Dice) -> None:
         self._clock, self._unit, self._dice = dut.clk_i, getattr(dut, name), dice
@@ -110,7 +117,7 @@ class Consumer:
         """Serve for ever."""
         unit = self._unit
         while True:
-            unit.load_ready.value, unit.job_ready.value = not self._dice.stalls(), not self._dice.stalls()
+            unit.job_ready.value = not self._dice.stalls()
             unit.release_bank.value = released = bool(self._owned) and self._release_in == 0
             self._release_in = max(self._release_in - 1, 0)
             await RisingEdge(self._clock)
@@ -136,9 +143,6 @@ class Consumer:
             assert bank not in self._owned, "a queue is overwritten while it is in use"
             assert int(unit.queue_index.value) == len(self._entries[bank])
             self._entries[bank].append(fields(int(unit.queue_entry.value), 13, 16))
-        if unit.load_valid.value and unit.load_ready.value:
-            assert self.layer, "a load without a layer"
-            self.layer.loads.check(int(unit.load_expert.value))
         if unit.job_valid.value and unit.job_ready.value:
             assert self.layer, "a queue without a layer"
             bank = bool(unit.job_bank.value)
@@ -181,16 +185,17 @@ class RowPort:
 
 
 @cocotb.test()
-@cocotb.parametrize(name=ROUTERS, stalls=[(0.0, 0.0), (0.6, 0.0), (0.1, 0.8)])
-async def routing(dut: Any, name: str, stalls: tuple[float, float]) -> None:
+@cocotb.parametrize(name=ROUTERS, stalls=[(0.0, 0.0), (0.6, 0.0), (0.1, 0.8)], per_token=[False, True])
+async def routing(dut: Any, name: str, stalls: tuple[float, float], per_token: bool) -> None:
     """All cases, one layer directly after the other."""
     unit = getattr(dut, name)
-    await start(dut, unit.in_valid, unit.start, unit.load_ready, unit.job_ready, unit.release_bank)
+    await start(dut, unit.in_valid, unit.start, unit.job_ready, unit.release_bank)
     consumer = Consumer(dut, name, Dice((name, "consumer"), stalls[1]))
     cocotb.start_soon(consumer.run())
     source = (RowPort(unit), unit.in_valid, unit.in_ready)
+    unit.per_token.value = per_token
     for case in cases():
-        consumer.layer = layer = Layer(case)
+        consumer.layer = layer = Layer(case, per_token)
         unit.experts.value, unit.rows.value = case.logit_NE.shape[1], case.logit_NE.shape[0]
         unit.top_k.value, unit.renormalise.value = case.k, case.renormalise
         unit.start.value = 1
@@ -202,3 +207,8 @@ async def routing(dut: Any, name: str, stalls: tuple[float, float]) -> None:
         await until(dut.clk_i, lambda: bool(unit.done.value), 6000, f"{case.name}: the end")
         layer.finish()
         assert unit.idle.value
+        assert unit.routed.value
+        for expert in range(case.logit_NE.shape[1]):
+            unit.asked.value = expert
+            await RisingEdge(dut.clk_i)
+            assert bool(unit.asked_used.value) == (expert in layer.used)
