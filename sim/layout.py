@@ -11,7 +11,7 @@ with zeros up to full tiles and chunks; the record of a channel that does not ex
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import HardwareConfig
+from m3vit.model.config import WORD_BYTES, HardwareConfig
 from m3vit.sim.golden.linear import Linear
 
 STRIPE_BYTES = 1024
@@ -47,6 +47,11 @@ def linear_bytes(out_features: int, in_features: int, hardware: HardwareConfig) 
     return stream_words(out_features, in_features, hardware) * hardware.inputs
 
 
+def job_bytes(words: int, hardware: HardwareConfig) -> int:
+    """Bytes that are read to get a number of stream words: whole DRAM words of 64 bytes."""
+    return align(words * hardware.inputs, WORD_BYTES)
+
+
 def pack_linear(layer: Linear, hardware: HardwareConfig) -> npt.NDArray[np.uint8]:
     """Bytes of a layer in DRAM order; see the module docstring."""
     lanes, inputs = hardware.lanes, hardware.inputs
@@ -64,9 +69,7 @@ def pack_linear(layer: Linear, hardware: HardwareConfig) -> npt.NDArray[np.uint8
     return np.concatenate([records, words], axis=1).reshape(-1)
 
 
-def unpack_linear(
-    data: npt.NDArray[np.uint8], out_features: int, in_features: int, hardware: HardwareConfig
-) -> Linear:
+def unpack_linear(data: npt.NDArray[np.uint8], out_features: int, in_features: int, hardware: HardwareConfig) -> Linear:
     """Inverse of `pack_linear`.
 
     Raises:
