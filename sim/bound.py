@@ -2,11 +2,11 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Lower bound on cycles: no schedule of the same work on the same hardware can be faster.
 
-compute = ceil(MACs / MACs per cycle), memory = ceil(bytes / sustained bytes per cycle), bound = the larger one. MACs are
-the model's, without padding. Bytes are the DRAM words that must be read and written once: the program, packed weights and
-tables (channel records and the padding to full tiles, chunks and DRAM words included, the padding between blocks not),
-of experts only the used ones; the image or residual stream that comes in and the result that goes out. Everything else
-stays on chip: hardware that could not hold it refuses the program (`program_check`).
+compute = ceil(MACs / MACs per cycle), memory = ceil(bytes / sustained bytes per cycle), bound = the larger one. MACs
+are the model's, without padding. Bytes are the DRAM words that must be read or written once: the program, packed weights
+and tables (channel records and the padding to full tiles, chunks and DRAM words included, the padding between blocks
+not), of experts only the used ones; the image or residual stream that comes in and the result that goes out. Everything
+else stays on chip: hardware that could not hold it refuses the program (`program_check`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ def weight_bytes(op: Op, hardware: HardwareConfig, experts_used: float | None = 
 
 
 def activation_bytes(op: Op) -> int:
-    """Image (PATCH_EMBED) or residual stream (LOAD) that an operation takes in, or the result that it stores (STORE)."""
+    """Image (PATCH_EMBED) or residual stream (LOAD) that comes in, or the result that goes out (STORE)."""
     match op.opcode:
         case Opcode.PATCH_EMBED:
             return 3 * op.operands[1] * op.operands[2]
