@@ -64,7 +64,8 @@ def test_weights_are_the_blocks_of_the_image(name: str, hardware: HardwareConfig
     }
     expert_ops = [op for op in pathway.program if op.opcode in (Opcode.MOE, Opcode.MLP)]
     padding = sum(
-        op.experts * (op.expert_stride - align(expert_words(op.in_features, op.out_features, hardware) * hardware.inputs, 64))
+        op.experts
+        * (op.expert_stride - align(expert_words(op.in_features, op.out_features, hardware) * hardware.inputs, 64))
         for op in expert_ops
     )
     table = 0 if hardware is DEMO else 64  # 1,024 bytes do not fill the last of eleven words of 96
