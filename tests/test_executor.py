@@ -102,9 +102,7 @@ def test_synthetic_moe_loads_and_stores_with_uneven_queues() -> None:
     assert 0.05 < gate.mean() / 2**15 < 0.6
 
 
-@pytest.mark.parametrize(
-    ("name", "hardware"), [("m3vit_demo_patch8", "demo"), ("m3vit_tiny_patch16", "zcu104")]
-)
+@pytest.mark.parametrize(("name", "hardware"), [("m3vit_demo_patch8", "demo"), ("m3vit_tiny_patch16", "zcu104")])
 def test_synthetic_models_have_the_spread_of_trained_ones(name: str, hardware: str) -> None:
     """No tensor dies out or saturates over all layers, tasks use different experts, some experts stay empty."""
     pathways = random_pathways(MODELS[name], HARDWARE[hardware], seed=2)

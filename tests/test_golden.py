@@ -290,9 +290,7 @@ def test_scores_round_half_up() -> None:
     assert scores(q, k, 3).tolist() == [[2, 1, -1, -2, 0]]
 
 
-@pytest.mark.parametrize(
-    ("tokens", "shift", "least_db"), [(5, 5, 38), (129, 7, 37), (129, 5, 36), (129, 4, 31)]
-)
+@pytest.mark.parametrize(("tokens", "shift", "least_db"), [(5, 5, 38), (129, 7, 37), (129, 5, 36), (129, 4, 31)])
 def test_attention_is_close_to_float(rng: np.random.Generator, tokens: int, shift: int, least_db: float) -> None:
     heads, dim = 3, 96
     qkv = np.clip(np.rint(rng.normal(0, 40, (tokens, 3 * dim))), -128, 127).astype(np.int8)
