@@ -124,7 +124,7 @@ def write_vector(pathway: Pathway, seed: int, path: Path) -> None:
     shape, kind = source_format(pathway.program[0])
     limits = np.iinfo(kind)
     source = np.random.default_rng(seed).integers(limits.min // 2, limits.max // 2, shape, kind)
-    np.savez_compressed(path, source=source, expected=Executor(pathway).run(source).output_RC)
+    np.savez_compressed(path, source=source, expected=Executor(pathway).run(source).output_NC)
 
 
 def bus_table(ports: int) -> list[dict[str, Any]]:

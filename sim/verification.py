@@ -37,6 +37,7 @@ from m3vit.sim.timeline import events, runs
 DRAM_MARGIN = 16 << 20
 """Bytes of simulated DRAM besides the memory image: image, result and slack."""
 POLL_SECONDS = 0.2
+OWN_SCHEDULE = Mode(0)
 ORDER_SEED = 2210
 """Of the random order of the frames."""
 Outcome = dict[str, Any]
@@ -101,7 +102,7 @@ def golden_cases(
 def golden_case(executor: Executor, task: TaskName, number: int, source: npt.NDArray[Any]) -> Case:
     """Run golden on one input of one task."""
     steps: list[Step] = []
-    expected = executor.run(source, steps.append).output_RC
+    expected = executor.run(source, steps.append).output_NC
     lengths = [{queue.expert: len(queue.token_Q) for queue in step.queues} for step in steps]
     return Case(task, number, source, expected, lengths)
 
@@ -180,7 +181,7 @@ def simulate(
     schedule: Schedule,
     work: Path,
     *,
-    mode: Mode = Mode(0),
+    mode: Mode = OWN_SCHEDULE,
     stall_percent: int = 0,
 ) -> list[Outcome]:
     """Run the schedule in one simulation with a progress bar; one outcome per frame. Continues an interrupted one.
@@ -290,7 +291,7 @@ def verify(
     tasks: Sequence[TaskName],
     *,
     work: Path,
-    mode: Mode = Mode(0),
+    mode: Mode = OWN_SCHEDULE,
     stall_percent: int = 0,
     waves: bool = False,
     switches: bool = True,

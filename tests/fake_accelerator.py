@@ -149,7 +149,7 @@ class FakeAccelerator:
         shape, kind = source_format(pathway.program[0])
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         source = self.memory.at(self.address("SOURCE"), size).view(kind).reshape(shape)
-        result_RC = Executor(pathway).run(source.copy()).output_RC
+        result_RC = Executor(pathway).run(source.copy()).output_NC
         rows, channels = result_RC.shape
         pitch = -(-channels // 32) * 32
         stored = self.memory.at(self.address("RESULT"), 2 * rows * pitch).view("<i2").reshape(rows, pitch)

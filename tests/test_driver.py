@@ -23,7 +23,7 @@ from m3vit.sim.host_image import read_image
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.program import PROGRAM_VERSION
 from m3vit.sim.regmap import ERROR_TEXT, HARDWARE_VERSION, OFFSET, TASK_SLOTS, Error, Status, task_entry
-from m3vit.sim.synthetic import random_moe, random_pathways, random_tokens
+from m3vit.sim.synthetic import random_moe, random_pathways, random_residual
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_frames_of_every_task_equal_golden(loaded: Accelerator, fake: FakeAccele
     results = []
     for task, path in pathways.tasks.items():
         for seed in (0, 1):
-            golden_RC = Executor(path).run(image(seed)).output_RC
+            golden_RC = Executor(path).run(image(seed)).output_NC
             result_RC = loaded.run(task, image(seed))
             assert result_RC.dtype == np.int16
             assert result_RC.flags.c_contiguous
@@ -83,8 +83,8 @@ def test_a_program_that_begins_with_load_takes_the_residual_stream(tmp_path: Pat
     write_pathways(pathways, tmp_path / "p")
     accelerator = Accelerator(FakeAccelerator(pathways, memory), memory.allocate, pause=lambda left: None)
     accelerator.load(tmp_path / "p")
-    _, residual_ND = random_tokens(DEMO.model)
-    golden_ND = Executor(pathways.first).run(residual_ND).output_RC
+    residual_ND = random_residual(DEMO.model)
+    golden_ND = Executor(pathways.first).run(residual_ND).output_NC
     assert golden_ND.shape == residual_ND.shape
     assert np.array_equal(accelerator.run(pathways.first.task, residual_ND), golden_ND)
     with pytest.raises(ValueError, match=rf"must be \({DEMO.model.tokens}, {DEMO.model.dim}\) int16, not .* uint8"):
@@ -130,9 +130,7 @@ def test_buffers_are_reused_grow_and_are_freed(
     assert [buffer.freed for buffer in memory.buffers] == [False, False, True, False]
 
 
-def test_close_frees_everything_and_load_works_again(
-    loaded: Accelerator, memory: FakeMemory, folder: Path
-) -> None:
+def test_close_frees_everything_and_load_works_again(loaded: Accelerator, memory: FakeMemory, folder: Path) -> None:
     loaded.run("depth", image())
     loaded.close()
     assert all(buffer.freed for buffer in memory.buffers)
@@ -143,9 +141,7 @@ def test_close_frees_everything_and_load_works_again(
 
 
 @pytest.mark.parametrize("code", [code for code in Error if code])
-def test_every_error_code_becomes_its_sentence(
-    loaded: Accelerator, fake: FakeAccelerator, code: Error
-) -> None:
+def test_every_error_code_becomes_its_sentence(loaded: Accelerator, fake: FakeAccelerator, code: Error) -> None:
     fake.fail_with = code
     with pytest.raises(AcceleratorError, match=ERROR_TEXT[code]) as caught:
         loaded.run("depth", image())

@@ -258,7 +258,7 @@ def test_the_vectors_are_goldens_for_every_task(original: Path, pathway: Path) -
     assert set(vectors) == set(DEMO.model.tasks)
     for task, vector in vectors.items():
         assert vector["source"].shape == (*DEMO.model.image_hw, 3)
-        golden_RC = Executor(read_pathways(pathway).task(task)).run(vector["source"]).output_RC
+        golden_RC = Executor(read_pathways(pathway).task(task)).run(vector["source"]).output_NC
         assert np.array_equal(vector["expected"], golden_RC)
         assert vector["expected"].dtype == np.int16
         assert len(np.unique(golden_RC)) > 100
@@ -344,7 +344,9 @@ def test_a_design_beyond_the_board_exits_with_2(tmp_path: Path) -> None:
     write_pathways(random_pathways(DEMO.model, large), tmp_path / "pathway")
     result = run_verb(str(tmp_path / "pathway"), "--out", str(tmp_path / "out"))
     assert result.returncode == 2
-    assert re.search(r"hardware 'large' needs \d+ URAM288, but ZCU104 has 96 of which 86 \(90%\) may be used", result.stderr)
+    assert re.search(
+        r"hardware 'large' needs \d+ URAM288, but ZCU104 has 96 of which 86 \(90%\) may be used", result.stderr
+    )
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
