@@ -152,8 +152,10 @@ class Quantiser:
     def attention(self, block: DenseBlock | MoEBlock, name: str) -> AttentionLayer:
         """Attention with its norm."""
         attn, norm = block.attn, self.norm(f"{name}.norm1")
-        samples = (self._calibration.values(f"{name}.{part}") for part in ("q", "k", "v", "attention"))
-        units = attention_units(*samples, attn.head_dim)
+        q_SD, k_SD, v_SD, output_SD = (
+            self._calibration.values(f"{name}.{part}") for part in ("q", "k", "v", "attention")
+        )
+        units = attention_units(q_SD, k_SD, v_SD, output_SD, attn.head_dim)
         qkv = norm.fold(block.norm1, floats(attn.qkv.weight), floats(attn.qkv.bias))
         return AttentionLayer(
             norm=norm.integers,

@@ -59,8 +59,8 @@ def check_fits(model: ModelConfig, hardware: HardwareConfig) -> None:
     hidden = max(model.expert_hidden, model.mlp_hidden // mlp_slices(model, hardware))
     if (words := expert_words(model.dim, hidden, hardware)) > hardware.stream_words:
         raise UserError(
-            f"{model.name}: an expert or MLP slice of {words} words exceeds the stream_words {hardware.stream_words} of "
-            f"hardware '{hardware.name}'"
+            f"{model.name}: an expert or MLP slice of {words} words exceeds the stream_words {hardware.stream_words} "
+            f"of hardware '{hardware.name}'"
         )
 
 

@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Random pathways of any size for benchmarks and tests; no torch, no training.
 
-Weights are normal, and multipliers are chosen so that every tensor has the spread it has in a trained model: a weight of
-deviation 1 / sqrt(inputs) keeps the spread of what a layer takes in. Router logits have a deviation of about 2 octaves
-over tokens plus a bias per expert that makes some experts more popular; a quarter of the experts, others for each
-task, are so unpopular that they get no tokens.
+Weights are normal, and multipliers are chosen so that every tensor has the spread it has in a trained model, as if a
+weight's deviation were 1 / sqrt(inputs). Router logits have a deviation of about 2 octaves over tokens plus a bias per
+expert that makes some experts more popular; a quarter of the experts, others for each task, are so unpopular that
+they get no tokens.
 """
 
 from collections.abc import Iterator

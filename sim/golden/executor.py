@@ -83,7 +83,7 @@ Observer = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What a program stored: int16 cells of all tokens but the class token, or the residual stream if it has no HEAD."""
+    """What a program stored: int16 cells of all tokens but the class token; without a HEAD, the residual stream."""
 
     output_NC: npt.NDArray[np.int16]
 
@@ -122,8 +122,8 @@ class Executor:
         """Run the whole program.
 
         Args:
-            source: uint8 RGB pixels of the model's size (H, W, 3); the int16 residual stream (N, D) if the program begins
-                with LOAD.
+            source: uint8 RGB pixels of the model's size (H, W, 3); if the program begins with LOAD, the int16 residual
+                stream (N, D).
             observe: called after every operation.
 
         Raises:

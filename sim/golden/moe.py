@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Integer Mixture-of-Experts layer: router, top-k, token queues, expert passes, weighted combination; and the dense MLP.
+"""Integer Mixture-of-Experts layer: router, top-k, token queues, expert passes, weighted combination; dense MLP.
 
 Shapes: N tokens, D channels, E experts, K chosen experts per token, Q tokens in a queue.
 Router logits are in octaves (powers of two) with LOGIT_FRACTION_BITS fraction bits, gates are Q1.15.
