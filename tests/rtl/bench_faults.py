@@ -221,7 +221,7 @@ def check_fault(host: Host, fault: Fault) -> None:
 
 
 @on_host
-def faults(host: Host) -> None:
+def listed_faults(host: Host) -> None:
     """Each fault is reported with its code, in time, with an interrupt, and the next frame is exact."""
     host.load("least")
     program, seen = host.program, set[Error]()
