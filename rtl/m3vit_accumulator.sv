@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Accumulators of the linear engine: adds the partial sums of successive chunks, one row of Lanes per cycle, starting
-/// from the bias. A row may return after four cycles at the earliest; passes are longer because a weight tile takes
+/// Accumulators of the linear engine: adds the partial sums of successive chunks, one row of Lanes per cycle, and the
+/// bias with the last. A row may return after four cycles at the earliest; passes are longer because a weight tile takes
 /// Lanes (at least 8) cycles to load. Golden: sim/golden/linear.py accumulate.
 /// Latency: acc_o follows partial_i after one cycle.
 module m3vit_accumulator
@@ -15,7 +15,7 @@ module m3vit_accumulator
     input  logic                            rst_ni,
     input  logic                            valid_i,          ///< a row arrives in the next cycle
     input  tag_t                            tag_i,            ///< its tag
-    input  logic                            first_row_i,      ///< with first_chunk_i: take new channel records
+    input  logic                            first_row_i,      ///< with last_chunk_i: take new channel records
     input  logic                            first_chunk_i,
     input  logic                            last_chunk_i,
     input  logic signed   [           20:0] partial_i[Lanes],  ///< one cycle after the tag
@@ -34,7 +34,7 @@ module m3vit_accumulator
   channel_t [Lanes-1:0] channels_q, channels_out_q;
   logic [Lanes-1:0][AccBits-1:0] stored, sum_q;
 
-  assign channels_ready_o = valid_i && first_row_i && first_chunk_i;
+  assign channels_ready_o = valid_i && first_row_i && last_chunk_i;
 
   always_ff @(posedge clk_i) begin
     if (channels_ready_o) channels_q <= channels_i;
@@ -44,7 +44,7 @@ module m3vit_accumulator
     tag_out_q <= tag_q;
     if (valid_q) begin
       for (int l = 0; l < int'(Lanes); l++)
-        sum_q[l] <= (first_q ? AccBits'(channels_q[l].bias) : stored[l]) + AccBits'(partial_i[l]);
+        sum_q[l] <= (first_q ? '0 : stored[l]) + AccBits'(partial_i[l]) + (last_q ? AccBits'(channels_q[l].bias) : '0);
       if (last_q) channels_out_q <= channels_q;
     end
     valid_q <= valid_i && rst_ni;

@@ -14,6 +14,7 @@ module m3vit_tb
     parameter int unsigned MAX_TOP_K = 8,
     parameter int unsigned MAX_BLOCK = 80,
     parameter int unsigned STREAM_WORDS = 512,
+    parameter int unsigned LEND_WORDS = 128,
     parameter int unsigned ROUTER_LANES = 4,
     parameter int unsigned EFFICIENCY_PERCENT = 80,
     parameter int unsigned LATENCY_CYCLES = 64
@@ -56,6 +57,7 @@ module m3vit_tb
       .MaxTopK    (MAX_TOP_K),
       .MaxBlock   (MAX_BLOCK),
       .StreamWords(STREAM_WORDS),
+      .LendWords  (LEND_WORDS),
       .RouterLanes(ROUTER_LANES)
   ) u_core (
       .clk_i    (aclk),
