@@ -147,7 +147,7 @@ module m3vit_dram
       end
 
       r.arready = read_count[p] < count_t'(QueueDepth) - 1'b1 && !stall(percent);
-      w.awready = write_count[p] < count_t'(QueueDepth) - 1'b1 && answer_count[p] < count_t'(QueueDepth) - 2'd2 && !stall(percent);
+      w.awready = write_count[p] < count_t'(QueueDepth) - 1'b1 && answer_count[p] < count_t'(QueueDepth) - count_t'(2) && !stall(percent);
       w.wready  = write_count[p] != '0 && tokens >= Cost && !stall(percent) && !silent[1];
       read_q[p]  <= r;
       write_q[p] <= w;
