@@ -159,6 +159,8 @@ WORD_BYTES = 64
 """A DRAM word: one beat over all four ports."""
 UNIT_BYTES = 32
 """Inputs of one group of the linear engine. Channels per token and per head are multiples of it."""
+MAX_TILES = 255
+"""Tiles of output channels that the units of the accelerator count to."""
 
 
 class HardwareConfig(Frozen):
@@ -197,6 +199,9 @@ class HardwareConfig(Frozen):
             value = getattr(self, field)
             if value & (value - 1):
                 raise ValueError(f"{field} {value} must be a power of two")
+        tiles = MAX_TILES * self.lanes
+        if self.max_dim > tiles or self.max_hidden > tiles:
+            raise ValueError(f"max_dim {self.max_dim} and max_hidden {self.max_hidden} must be at most {tiles}")
         return self
 
     @property

@@ -3,10 +3,10 @@
 """Lower bound on cycles: no schedule of the same work on the same hardware can be faster.
 
 compute = ceil(MACs / MACs per cycle), memory = ceil(bytes / sustained bytes per cycle), bound = the larger one. MACs
-are the model's, without padding. Bytes are the DRAM words that must be read or written once: the program, packed weights
-and tables (channel records and the padding to full tiles, chunks and DRAM words included, the padding between blocks
-not), of experts only the used ones; the image or residual stream that comes in and the result that goes out. Everything
-else stays on chip: hardware that could not hold it refuses the program (`program_check`).
+are the model's, without padding. Bytes are the DRAM words that must be read or written once: the program, packed
+weights and tables (channel records and the padding to full tiles, chunks and DRAM words included, the padding between
+blocks not), of experts only the used ones; the image or residual stream that comes in and the result that goes out.
+Everything else stays on chip: hardware that could not hold it refuses the program (`program_check`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -166,16 +166,18 @@ class Compiler:
         self.layer_norm(f"{name}.norm2", layer.norm)
         table = self.builder.add(f"{name}.gelu", layer.table)
         count, hidden = len(layer.slices), len(layer.slices[0].fc1.weight_MK)
+        base, stride = self._add_experts(f"{name}.mlp", layer.slices, count)
         self.ops.append(
             Op(
                 opcode=Opcode.MLP, rows=self._model.tokens, in_features=self._model.dim, out_features=hidden,
-                experts=count, table=table, **self._add_experts(f"{name}.mlp", layer.slices, count),
+                experts=count, table=table, expert_base=base, expert_stride=stride,
             )
         )  # fmt: skip
 
-    def _add_experts(self, name: str, experts: Iterable[Expert], count: int) -> dict[str, int]:
+    def _add_experts(self, name: str, experts: Iterable[Expert], count: int) -> tuple[int, int]:
+        """Offset of expert 0, and bytes from one expert to the next."""
         packed = np.concatenate([pack_expert(expert, self._hardware) for expert in experts])
-        return {"expert_base": self.builder.add(name, packed), "expert_stride": packed.size // count}
+        return self.builder.add(name, packed), packed.size // count
 
     def moe(self, name: str, layer: MoeLayer) -> None:
         """One MoE layer with its norm and residual connection."""
@@ -183,10 +185,11 @@ class Compiler:
         model = self._model
         table = self.builder.add(f"{name}.gelu", layer.table)
         routers = {task: self._add_linear(f"{name}.router.{task}", layer.routers[task]) for task in layer.routers}
+        base, stride = self._add_experts(f"{name}.experts", layer.experts, model.experts)
         op = Op(
             opcode=Opcode.MOE, flags=Flag.RENORMALISE if model.renormalise else Flag.NONE, top_k=model.top_k,
             rows=model.tokens, in_features=model.dim, out_features=model.expert_hidden, experts=model.experts,
-            table=table, **self._add_experts(f"{name}.experts", layer.experts, model.experts),
+            table=table, expert_base=base, expert_stride=stride,
         )  # fmt: skip
         self.ops.append({task: replace(op, weights=weights) for task, weights in routers.items()})
 

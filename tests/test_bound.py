@@ -2,15 +2,19 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Bytes and bounds against numbers worked out by hand, and against the memory image."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, MemoryConfig
 from m3vit.sim.bound import activation_bytes, bound, frame_bound, moved_bytes, op_bound, weight_bytes
+from m3vit.sim.cycles import Task, cycles
 from m3vit.sim.flops import macs
 from m3vit.sim.layout import align
 from m3vit.sim.program import OP_BYTES, Op, Opcode
 from m3vit.sim.program_check import expert_stride, expert_words, regions
+from m3vit.sim.results import FrameResult
 from m3vit.sim.synthetic import random_pathways
 
 DEMO, ZCU104 = HARDWARE["demo"], HARDWARE["zcu104"]
@@ -126,3 +130,43 @@ def test_small_is_bound_by_compute() -> None:
     found = op_bound(op, ZCU104)
     assert found.compute == -(-(1025 * 384 * 16 + 4100 * 2 * 384 * 384) // 3072)
     assert found.cycles == found.compute
+
+
+def test_cycles_of_frames_against_the_bound() -> None:
+    """Two frames with made-up counters: means, totals and experts as measured."""
+    pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
+    program = pathway.program
+    moe = [index for index, op in enumerate(program) if op.opcode is Opcode.MOE]
+    fields: list[dict[str, Any]] = [
+        {
+            "image": image, "op": index, "cycles": 1000 + 100 * image + index, "compute": 900, "read_words": 7,
+            "write_words": 1, "stall_weight": 3, "stall_input": 2, "stall_output": 1,
+            "experts": (4 + image) * (index in moe), "queue_lengths": {1: 30 + 10 * image} if index in moe else {},
+        }
+        for image in (0, 1)
+        for index in range(len(program))
+    ]  # fmt: skip
+    frames = [FrameResult.model_construct(**values) for values in fields]
+    task = Task(pathway, DEMO, frames)
+    tree = cycles(task)
+    count = len(program)
+    assert task.frame_cycles == [sum(range(1000, 1000 + count)), sum(range(1100, 1100 + count))]
+    assert tree["total"] == sum(task.frame_cycles) / 2
+    assert task.experts_used == dict.fromkeys(moe, 4.5)
+    assert tree["bytes"] == frame_bound(program, DEMO, dict.fromkeys(moe, 4.5)).bytes
+    assert tree["ratio_to_bound"] == tree["total"] / tree["bound"]
+    rows = tree["per_op"]
+    assert sum(row["cycles"] for row in rows) == tree["total"]
+    assert sum(row["bytes"] for row in rows) == tree["bytes"]
+    assert [row["layer"] for row in rows] == [None, *(i for i in range(4) for _ in range(6)), None, None, None]
+    assert (rows[2]["cycles_min"], rows[2]["cycles_max"], rows[2]["read_bytes"]) == (1002, 1102, 448)
+    assert rows[2]["expert_tokens"] is None
+    assert rows[moe[0]]["expert_tokens"] == [0, 35, 0, 0, 0, 0, 0, 0]
+
+
+def test_cycles_without_frames_are_the_bound_alone() -> None:
+    pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
+    tree = cycles(Task(pathway, DEMO, []))
+    assert (tree["source"], tree["total"], tree["ratio_to_bound"]) == ("model", None, None)
+    assert tree["bound"] == frame_bound(pathway.program, DEMO, {}).cycles
+    assert all(row["cycles"] is None for row in tree["per_op"])

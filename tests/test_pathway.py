@@ -539,6 +539,23 @@ def test_capacity_names_the_first_limit(model: dict[str, Any], hardware: dict[st
 
 
 @pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"max_dim": 100}, "max_dim 100 must be a multiple of 32"),
+        ({"max_hidden": 80}, "max_hidden 80 must be a multiple of 32"),
+        ({"max_dim": 2048}, "must be at most 2040"),
+        ({"max_hidden": 2048}, "must be at most 2040"),
+        ({"stream_words": 500}, "stream_words 500 must be a power of two"),
+        ({"lanes": 24}, "lanes"),
+        ({"groups": 5}, "groups"),
+    ],
+)
+def test_impossible_hardware_is_refused(changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        HardwareConfig.model_validate(DEMO.hardware.model_dump() | changes)
+
+
+@pytest.mark.parametrize(
     ("hidden", "slices"), [(256, 2), (128, 1), (64, 1), (192, 3), (320, 5), (384, 3), (640, 5), (448, 7)]
 )
 def test_slices_are_few_equal_and_whole_words(hidden: int, slices: int) -> None:
