@@ -238,6 +238,7 @@ module m3vit_core
       .rst_ni         (core_rst_n),
       .start_i        (run_start),
       .mode_i         (run.mode),
+      .loader_i       (loader_index),
       .index_o        (executor_index),
       .op_i           (executor_op),
       .op_o           (op),

@@ -14,6 +14,7 @@ module m3vit_executor
     input  logic      rst_ni,
     input  logic      start_i,         ///< pulse: a checked program waits
     input  logic      [3:0] mode_i,
+    input  op_index_t loader_i,        ///< the loader's operation
     output op_index_t index_o,         ///< present operation; the program answers in the next cycle
     input  op_t       op_i,
     output op_t       op_o,            ///< present operation, for router and queue builder
@@ -69,6 +70,7 @@ module m3vit_executor
     MoeFirst,
     MoeSecond,
     Drop,
+    Passed,
     Drain,
     Store,
     WaitStore,
@@ -280,7 +282,8 @@ module m3vit_executor
       if (queue_valid_i && cmd_ready_i) state_d = MoeSecond;
       else if (queues_done_i) state_d = Drop;
       MoeSecond: if (cmd_ready_i) state_d = on_demand ? Demand : MoeFirst;
-      Drop: if (cmd_ready_i) state_d = Next;
+      Drop: if (cmd_ready_i) state_d = Passed;
+      Passed: if (loader_i > index_q) state_d = Next;  // it needs to know the used experts
       Drain:
       if (opcode == OpLoad) state_d = loaded_i ? Next : Drain;
       else if (idle_i) state_d = Store;
