@@ -195,13 +195,13 @@ class HardwareConfig(Frozen):
             value = getattr(self, field)
             if value % UNIT_BYTES:
                 raise ValueError(f"{field} {value} must be a multiple of {UNIT_BYTES}")
-        tiles = MAX_TILES * self.lanes
-        if self.max_dim > tiles or self.max_hidden > tiles:
-            raise ValueError(f"max_dim {self.max_dim} and max_hidden {self.max_hidden} must be at most {tiles}")
         for field in ("stream_words", "lend_words"):
             value = getattr(self, field)
             if value & (value - 1):
                 raise ValueError(f"{field} {value} must be a power of two")
+        tiles = MAX_TILES * self.lanes
+        if self.max_dim > tiles or self.max_hidden > tiles:
+            raise ValueError(f"max_dim {self.max_dim} and max_hidden {self.max_hidden} must be at most {tiles}")
         return self
 
     @property

@@ -13,7 +13,7 @@ from m3vit.sim.bound import Bound, activation_bytes, frame_bound, op_bound, weig
 from m3vit.sim.pathway import Pathway
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import regions
-from m3vit.sim.results import FrameResult
+from m3vit.sim.results import FrameResult, OpResult
 
 COUNTERS = ("compute", "stall_weight", "stall_input", "stall_output")
 
@@ -25,22 +25,21 @@ class Task:
     Attributes:
         pathway: the task's program.
         hardware: what it ran on, or was exported for.
-        frames: counters of every operation of every frame that ran in RTL; none if none did.
+        frames: that ran in RTL, with the counters of every operation; none if none did.
     """
 
     pathway: Pathway
     hardware: HardwareConfig
     frames: Sequence[FrameResult]
 
-    def frames_of(self, index: int) -> list[FrameResult]:
+    def frames_of(self, index: int) -> list[OpResult]:
         """RTL counters of one operation, a frame each."""
-        return [frame for frame in self.frames if frame.op == index]
+        return [frame.ops[index] for frame in self.frames]
 
     @property
     def frame_cycles(self) -> list[int]:
-        """Cycles of every frame: each cycle belongs to one operation."""
-        images = sorted({frame.image for frame in self.frames})
-        return [sum(frame.cycles for frame in self.frames if frame.image == image) for image in images]
+        """Cycles of every frame, from START to DONE."""
+        return [frame.cycles for frame in self.frames]
 
     @property
     def experts_used(self) -> dict[int, float]:
@@ -124,7 +123,7 @@ def _op_row(task: Task, index: int, used: float | None) -> dict[str, Any]:
     }
 
 
-def _measured(frames: Sequence[FrameResult]) -> dict[str, Any]:
+def _measured(frames: Sequence[OpResult]) -> dict[str, Any]:
     """Means of the counters over images; all None without frames."""
     if not frames:
         names = ("cycles", "cycles_min", "cycles_max", *COUNTERS, "read_bytes", "write_bytes", "runs")
@@ -141,7 +140,7 @@ def _measured(frames: Sequence[FrameResult]) -> dict[str, Any]:
     }
 
 
-def _expert_tokens(op: Op, frames: Sequence[FrameResult]) -> list[float] | None:
+def _expert_tokens(op: Op, frames: Sequence[OpResult]) -> list[float] | None:
     """Mean queue length of every expert of a MOE operation, experts without tokens included."""
     if not frames or op.opcode is not Opcode.MOE:
         return None

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Whole-frame bench: the accelerator with the compiled DRAM behind its four ports, and a trace of loads and passes.
+/// Whole-frame bench: the accelerator with the compiled DRAM behind its four ports, and a trace of loads and operations.
 /// The host (cocotb) sees AXI4-Lite, the interrupt, and through a shared file the DRAM. Simulation only.
 module m3vit_tb
   import m3vit_pkg::*;
@@ -17,8 +17,7 @@ module m3vit_tb
     parameter int unsigned LEND_WORDS = 128,
     parameter int unsigned ROUTER_LANES = 4,
     parameter int unsigned EFFICIENCY_PERCENT = 80,
-    parameter int unsigned LATENCY_CYCLES = 64,
-    parameter int unsigned STALL_PERCENT = 0
+    parameter int unsigned LATENCY_CYCLES = 64
 ) (
     input  logic        aclk,
     input  logic        aresetn,
@@ -91,8 +90,7 @@ module m3vit_tb
 
   m3vit_dram #(
       .EfficiencyPercent(EFFICIENCY_PERCENT),
-      .LatencyCycles    (LATENCY_CYCLES),
-      .StallPercent     (STALL_PERCENT)
+      .LatencyCycles    (LATENCY_CYCLES)
   ) u_dram (
       .clk_i  (aclk),
       .rst_ni (aresetn),
@@ -107,14 +105,36 @@ module m3vit_tb
   // Trace of one line per event: cycle, event, number. `sim/timeline.py` reads it.
   int trace_file;
   string trace_path;
+  logic load_first_q, running_q, norm_q;
+  op_index_t op_q;
   initial begin
     trace_file = 0;
     if ($value$plusargs("trace_events=%s", trace_path) != 0) trace_file = $fopen(trace_path, "w");
   end
   always_ff @(posedge aclk)
     if (trace_file != 0) begin
-      if (u_core.u_sequencer.start_i) $fdisplay(trace_file, "%0d start 0", cycle_o);
-      if (u_core.op_begin) $fdisplay(trace_file, "%0d begin %0d", cycle_o, u_core.executor_index);
+      running_q <= u_core.busy;
+      op_q      <= u_core.op_now;
+      norm_q    <= u_core.norm_busy;
+      if (u_core.start) begin
+        $fdisplay(trace_file, "%0d start 0", cycle_o);
+        load_first_q <= 1'b1;
+      end
+      if (u_core.load)
+        $fdisplay(trace_file, "%0d expert %0d", cycle_o, u_core.per_token ? u_core.demand_expert : u_core.segment.expert);
+      if (u_core.read_valid && u_core.read_ready && u_core.read_dest != LoadOp) begin
+        load_first_q <= u_core.read_last;
+        if (load_first_q) $fdisplay(trace_file, "%0d load_begin %0d", cycle_o, u_core.read_op);
+        if (u_core.read_last) $fdisplay(trace_file, "%0d load_end %0d", cycle_o, u_core.read_dest);
+      end
+      if (u_core.busy && (!running_q || u_core.op_now != op_q)) $fdisplay(trace_file, "%0d op %0d", cycle_o, u_core.op_now);
+      if (u_core.norm_busy && !norm_q) $fdisplay(trace_file, "%0d norm_begin %0d", cycle_o, u_core.norm_op_q);
+      if (!u_core.norm_busy && norm_q) $fdisplay(trace_file, "%0d norm_end 0", cycle_o);
+      if (u_core.store_start) $fdisplay(trace_file, "%0d store 0", cycle_o);
+      if (u_core.done || u_core.failed) begin
+        $fdisplay(trace_file, "%0d end 0", cycle_o);
+        $fflush(trace_file);
+      end
     end
   final if (trace_file != 0) $fclose(trace_file);
 endmodule
