@@ -138,10 +138,10 @@ class Residual:
                     self.closest += 1
                 unit.valid.value = 1
                 dest_row = int(self.dice.noise(13)) if dest == DST_COMBINE else token_Q[row]
-                unit.tag.value = join(
-                    (self.dice.noise(7), 7), (row, 13), (dest_row, 13), (self.dice.noise(10), 10), (tile // per_unit, 8),
-                    (tile % per_unit, 4), (self.units, 8), (dest, 3), (0, 1), (bank, 1), (0, 1),
-                )  # fmt: skip
+                place_fields = [(tile // per_unit, 8), (tile % per_unit, 4), (self.units, 8)]
+                noise = [(self.dice.noise(bits), bits) for bits in (7, 10)]
+                rows = [(row, 13), (dest_row, 13)]
+                unit.tag.value = join(noise[0], *rows, noise[1], *place_fields, (dest, 3), (0, 1), (bank, 1), (0, 1))
                 unit.value.value = pack(value_D[tile * self.lanes : (tile + 1) * self.lanes], 16)
                 await self.edge(place)
                 unit.valid.value = 0
@@ -207,7 +207,7 @@ async def residual(dut: Any, name: str, dim: int, stall: float) -> None:
     )
     dice, rng = Dice(("residual", name), stall), np.random.default_rng(9)
     driver, saturated = Residual(dut, name, dim, dice), 0
-    for frame in range(3):
+    for _ in range(3):
         residual_ND = rng.integers(-LIMIT, LIMIT, (TOKENS, dim)).astype(np.int16)
         await driver.load(residual_ND)
         out_ND = residual_ND.astype(np.int64)

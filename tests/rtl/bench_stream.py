@@ -30,7 +30,8 @@ class Stream:
 
     def jobs(self, total: int) -> tuple[list[int], list[int]]:
         """Jobs of 1 to 40 words."""
-        source, wanted = [], []
+        source: list[int] = []
+        wanted: list[int] = []
         while len(wanted) < total:
             more = self.job(int(self.rng.choice([1, 2, 3, 5, 16, int(self.rng.integers(1, 41))])))
             source += more[0]
@@ -171,13 +172,13 @@ async def cache(dut: Any, name: str, stall: float, lend: bool) -> None:
             await until(dut.clk_i, lambda: bool(unit.job_done.value), 500, "the end of the job")
             assert feeding.done()
             slots[slot] = contents
-            for slot in [slot, *rng.choice(list(slots), 2)]:
-                unit.seek.value, unit.seek_base.value = 1, int(slot) * size
+            for asked in [slot, *rng.choice(list(slots), 2).tolist()]:
+                unit.seek.value, unit.seek_base.value = 1, asked * size
                 await RisingEdge(dut.clk_i)
                 unit.seek.value, unit.seek_base.value = 0, stream.dice.noise(26)
                 await RisingEdge(dut.clk_i)
                 assert not unit.out_valid.value
-                for word in slots[slot][: int(rng.integers(1, size + 1))]:
+                for word in slots[asked][: int(rng.integers(1, size + 1))]:
                     assert (await take(stream))[0] == word
             assert not unit.job_done.value
         unit.cache.value = 0
