@@ -255,7 +255,7 @@ module m3vit_linear_engine
   assign tile_taken = at_array.valid && at_array.first_row;
   assign compute_o  = at_array.valid;
 
-  logic signed [20:0] total[Lanes];
+  logic signed [20:0] group[Groups][Lanes], total[Lanes];
   m3vit_mac_array #(
       .Lanes (Lanes),
       .Groups(Groups)
@@ -270,13 +270,17 @@ module m3vit_linear_engine
       .fill_i   (fill),
       .input_i  (fill_input),
       .weights_i(weights),
-      .group_o  (score_sum_o),
+      .group_o  (group),
       .total_o  (total)
   );
 
-  // Scores leave here.
+  // Scores leave here. With several units per head the groups of inputs belong to the same key.
   logic is_score;
   logic [7:0] scores_q;  // rows of scores under way
+  always_comb begin
+    score_sum_o = group;
+    if (at_sum.score_tag.units != 3'd1) score_sum_o[0] = total;
+  end
   assign is_score = at_sum.tag.dest == DstScores;
   assign score_valid_o = at_sum.valid && is_score;
   assign score_tag_o = at_sum.score_tag;
