@@ -124,7 +124,6 @@ module m3vit_executor
     cmd_o.pitch = in_words_q;
     cmd_o.dest_pitch = 8'(op_q.in_features / 16'(UnitBytes));
     cmd_valid_o = 1'b0;
-    queue_ready_o = 1'b0;
     unique case (state_q)
       NormTable: begin
         cmd_valid_o = 1'b1;
@@ -235,7 +234,6 @@ module m3vit_executor
           cmd_o.rows = queue_rows_i;
           cmd_o.dest = DstCombine;
           cmd_o.bank = queue_bank_i;
-          queue_ready_o = cmd_ready_i;
         end
       end
       Drop: begin
@@ -293,6 +291,7 @@ module m3vit_executor
     endcase
   end
   assign done_o = state_q == WaitStore && stored_i;
+  assign queue_ready_o = state_q == MoeSecond && cmd_ready_i;
   assign begin_o = state_q == Begin;
   assign moe_start_o = state_q == Begin && opcode == OpMoe;
   assign store_o = state_q == WaitStore;

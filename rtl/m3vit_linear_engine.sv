@@ -88,7 +88,7 @@ module m3vit_linear_engine
   command_t feed_cmd, issue_cmd;
   logic feed_valid, feed_ready, feed_room, issue_valid, issue_ready, issue_room, has_rows;
   assign has_rows = !(cmd_i.kind inside {CmdGelu, CmdNorm, CmdDrop});
-  assign cmd_ready_o = feed_room && (issue_room || !has_rows);
+  assign cmd_ready_o = feed_room && issue_room;
   m3vit_fifo #(
       .Depth (4),
       .data_t(command_t)
@@ -96,7 +96,7 @@ module m3vit_linear_engine
       .clk_i,
       .rst_ni,
       .data_i (cmd_i),
-      .valid_i(cmd_valid_i && (issue_room || !has_rows)),
+      .valid_i(cmd_valid_i && issue_room),
       .ready_o(feed_room),
       .data_o (feed_cmd),
       .valid_o(feed_valid),
@@ -284,6 +284,10 @@ module m3vit_linear_engine
   assign is_score = at_sum.tag.dest == DstScores;
   assign score_valid_o = at_sum.valid && is_score;
   assign score_tag_o = at_sum.score_tag;
+  always_comb begin
+    score_sum_o = group;
+    if (at_sum.score_tag.units != 3'd1) score_sum_o[0] = total;
+  end
   assign score_pending = scores_q != '0;
 
   // All other sums wait.
