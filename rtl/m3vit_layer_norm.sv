@@ -2,8 +2,8 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// LayerNorm of rows of the residual: reads each granule of Lanes channels once, and normalises one row while it reads
-/// the next. One granule per cycle without a pause: dim / Lanes cycles per row; the last row is written 28 cycles after its last
-/// granule was requested.
+/// the next. One granule per cycle without a pause: dim / Lanes cycles per row. The last row counts as written
+/// 27 cycles after its last granule was requested.
 /// Golden: sim/golden/norm.py layer_norm.
 /// A granule waits in a ring until the factor of its row is known. (dim x - sum) factor = x (dim factor) - sum factor
 /// is one multiplication per lane, and squares are formed without multipliers.
