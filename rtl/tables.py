@@ -28,7 +28,8 @@ endmodule
 def rsqrt_table() -> str:
     """Text of m3vit_rsqrt_table.sv."""
     items = "\n".join(
-        f"      {RSQRT_INDEX_BITS}'d{RSQRT_FIRST + i}: mantissa_o <= 16'd{value};" for i, value in enumerate(RSQRT_MANTISSA)
+        f"      {RSQRT_INDEX_BITS}'d{RSQRT_FIRST + i}: mantissa_o <= 16'd{value};"
+        for i, value in enumerate(RSQRT_MANTISSA)
     )
     msb = f"{RSQRT_INDEX_BITS - 1}".rjust(len("MultiplierBits-1"))
     return LICENCE + MODULE.format(fraction=RSQRT_FRACTION_BITS, first=RSQRT_FIRST, index_msb=msb, items=items)

@@ -47,12 +47,12 @@ class Block:
     @property
     def rows(self) -> int:
         """Query rows."""
-        return self.sum_RK.shape[0]
+        return int(self.sum_RK.shape[0])
 
     @property
     def keys(self) -> int:
         """Keys that exist."""
-        return self.sum_RK.shape[1]
+        return int(self.sum_RK.shape[1])
 
     def probabilities(self) -> Ints:
         """Golden probabilities. Shape (R, K)."""
@@ -217,7 +217,7 @@ def blocks_of(name: str, rng: np.random.Generator) -> list[Block]:
                 sum_RK=sums(rng, kind, rows, int(keys), shift),
                 units=1 + index % groups,
                 shift=shift,
-                multiplier=int(rng.choice([0, 1, 32768, 65535, rng.integers(1 << 15, 1 << 16)])),
+                multiplier=int(rng.choice(np.array([0, 1, 32768, 65535, int(rng.integers(1 << 15, 1 << 16))]))),
                 out_shift=int(rng.integers(0, MAX_SHIFT + 1)),
                 passes=int(rng.integers(1, 4)),
             )
