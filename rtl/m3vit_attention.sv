@@ -18,7 +18,7 @@ module m3vit_attention
     input  logic                            rst_ni,
     input  logic                            score_valid_i,
     input  score_tag_t                      score_tag_i,
-    input  logic signed  [            20:0] score_sum_i[Groups][Lanes],
+    input  sum_t                            score_sum_i[Groups][Lanes],
     input  logic                            req_valid_i,
     input  act_req_t                        req_i,
     output logic         [    8*Inputs-1:0] act_o,                       ///< ActLatency cycles after the request
@@ -50,7 +50,7 @@ module m3vit_attention
   logic score_valid_q, apart;
   logic [9:0] word, base;
   logic [Parts-1:0] write;
-  function automatic value_t requantise(logic signed [20:0] sum, logic [4:0] shift);
+  function automatic value_t requantise(sum_t sum, logic [4:0] shift);
     automatic logic signed [22:0] doubled = 23'(sum) <<< 1;  // so that shift 0 needs no case
     automatic logic signed [22:0] rounded = ((doubled >>> shift) + 23'sd1) >>> 1;
     return rounded > 23'sd32767 ? 16'sd32767 : rounded < -23'sd32768 ? -16'sd32768 : value_t'(rounded);
