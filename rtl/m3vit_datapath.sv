@@ -165,7 +165,7 @@ module m3vit_datapath
   token_t norm_rows;
   logic score_valid, factor_valid, factor_ready, attention_idle;
   score_tag_t score_tag;
-  logic signed [20:0] score_sum[Groups][Lanes];
+  sum_t score_sum[Groups][Lanes];
   factor_t factor;
   logic out_valid, out_ready, engine_idle, quiet, consumer_idle;
   tag_t tag;

@@ -38,7 +38,7 @@ module unit_engine
   logic patches_ready;
   logic score_valid;
   logic [$bits(score_tag_t)-1:0] score_tag;
-  logic [Groups*Lanes*21-1:0] score_sum;
+  logic [Groups*Lanes*$bits(sum_t)-1:0] score_sum;
   logic [$bits(factor_t)-1:0] factor;
   logic factor_valid, factor_ready;
   logic out_valid, out_ready;
@@ -85,7 +85,7 @@ module unit_engine
   score_tag_t sum_tag;
   act_req_t act_request;
   kv_req_t kv_request;
-  logic signed [20:0] sum[Groups][Lanes];
+  sum_t sum[Groups][Lanes];
   assign out_value = value;
   assign out_tag = tag;
   assign score_tag = sum_tag;
@@ -93,7 +93,7 @@ module unit_engine
   assign kv_req = kv_request;
   for (genvar g = 0; g < int'(Groups); g++) begin : gen_group
     for (genvar l = 0; l < int'(Lanes); l++) begin : gen_lane
-      assign score_sum[21*(g*int'(Lanes)+l)+:21] = sum[g][l];
+      assign score_sum[$bits(sum_t)*(g*int'(Lanes)+l)+:$bits(sum_t)] = sum[g][l];
     end
   end
   m3vit_linear_engine #(
