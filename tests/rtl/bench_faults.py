@@ -198,6 +198,7 @@ def task_faults(count: int) -> Iterator[Fault]:
 
 def check_fault(host: Host, fault: Fault) -> None:
     """Provoke a fault on top of the registers of the frame before, and mend it again."""
+    host.dut._log.info(fault.name)
     before = {name: host.read(name) for name in fault.registers}
     if fault.data is not None:
         host.poke(fault.index, fault.data)
