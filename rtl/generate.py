@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Generates m3vit_pkg.sv and m3vit_accelerator.sv from the Python sources of truth.
+"""Generates SystemVerilog files from the Python sources of truth.
 
-`python -m m3vit.rtl.generate` rewrites both; a test fails when they drift.
+`python -m m3vit.rtl.generate` rewrites them; a test fails when they drift.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,13 @@ from pathlib import Path
 from m3vit.model.errors import write_atomically
 from m3vit.rtl.accelerator import accelerator
 from m3vit.rtl.package import package
+from m3vit.rtl.tables import rsqrt_table
 
-GENERATED: dict[str, Callable[[], str]] = {"m3vit_pkg.sv": package, "m3vit_accelerator.sv": accelerator}
+GENERATED: dict[str, Callable[[], str]] = {
+    "m3vit_pkg.sv": package,
+    "m3vit_accelerator.sv": accelerator,
+    "m3vit_rsqrt_table.sv": rsqrt_table,
+}
 
 
 def sources() -> list[Path]:

@@ -305,9 +305,10 @@ module m3vit_datapath
   assign norm_waiting_o = norm_valid_i && norm_wait;
   assign norm_busy_o = norm_busy;
   m3vit_layer_norm #(
-      .Lanes (Lanes),
-      .Groups(Groups),
-      .MaxDim(MaxDim)
+      .Lanes    (Lanes),
+      .Groups   (Groups),
+      .MaxTokens(MaxTokens),
+      .MaxDim   (MaxDim)
   ) u_layer_norm (
       .clk_i,
       .rst_ni,

@@ -274,9 +274,13 @@ module m3vit_linear_engine
       .total_o  (total)
   );
 
-  // Scores leave here.
+  // Scores leave here. With several units per head the groups of inputs belong to the same key.
   logic is_score;
   logic [7:0] scores_q;  // rows of scores under way
+  always_comb begin
+    score_sum_o = group;
+    if (at_sum.score_tag.units != 3'd1) score_sum_o[0] = total;
+  end
   assign is_score = at_sum.tag.dest == DstScores;
   assign score_valid_o = at_sum.valid && is_score;
   assign score_tag_o = at_sum.score_tag;

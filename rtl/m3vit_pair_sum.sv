@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Ends the cascades of the MAC array: splits the packed sums of two lanes, and adds those of each group of 32 inputs and
+/// Ends the cascades of the MAC array: splits the packed sums of two lanes and adds those of each group of 32 inputs and
 /// of all groups. Latency two cycles, one row per cycle.
 module m3vit_pair_sum #(
     parameter int unsigned Groups = 2,    ///< groups of inputs

@@ -1,38 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Pipelined reciprocal of a positive sum of n bits: min(2^(n+15) / sum, 65535), and n. One per cycle, latency Latency
-/// cycles. Golden: sim/golden/attention.py reciprocal.
-module m3vit_reciprocal #(
-    parameter  int unsigned SumBits = 19,
-    localparam int unsigned Steps = 17,
-    localparam int unsigned Latency = Steps + 1
+/// Reciprocal of a positive integer: mantissa * 2^-exponent close to 1 / total. One per cycle, latency 17 cycles.
+/// Golden: sim/golden/attention.py reciprocal.
+/// The total is shifted up until its highest bit is set; then the quotient's highest bit is one, and restoring division
+/// gives the others. For a power of two the rest stays as large as the divisor and all bits are ones, as they should be.
+module m3vit_reciprocal
+  import m3vit_pkg::*;
+#(
+    parameter  int unsigned Width = 18,                ///< bits of a total
+    localparam int unsigned Latency = MultiplierBits + 1
 ) (
-    input  logic               clk_i,
-    input  logic [SumBits-1:0] sum_i,
-    output logic [       15:0] mantissa_o,
-    output logic [        4:0] bits_o
+    input  logic                      clk_i,
+    input  logic [         Width-1:0] total_i,
+    output logic [MultiplierBits-1:0] mantissa_o,
+    output logic [               5:0] exponent_o
 );
+  localparam int unsigned Steps = MultiplierBits - 1;
+  typedef logic [Width:0] rest_t;
   typedef struct packed {
-    logic [SumBits:0] rest;
-    logic [SumBits-1:0] sum;
-    logic [Steps-1:0] quotient;
-    logic [4:0] bits;
+    rest_t rest;
+    logic [Width-1:0] divisor;
+    logic [MultiplierBits-1:0] quotient;
   } stage_t;
 
-  function automatic stage_t step(stage_t s);
-    automatic logic fits = s.rest >= (SumBits + 1)'(s.sum);
-    automatic logic [SumBits:0] rest = fits ? s.rest - (SumBits + 1)'(s.sum) : s.rest;
-    return '{rest: rest << 1, sum: s.sum, quotient: {s.quotient[Steps-2:0], fits}, bits: s.bits};
+  function automatic logic [5:0] bits_of(logic [Width-1:0] x);
+    automatic logic [5:0] bits = '0;
+    for (int i = 0; i < int'(Width); i++) if (x[i]) bits = 6'(i + 1);
+    return bits;
   endfunction
 
-  stage_t stage_q[Latency];
+  function automatic stage_t step(stage_t s);
+    automatic rest_t twice = s.rest << 1;
+    automatic logic fits = twice >= rest_t'(s.divisor);
+    return '{
+        rest: fits ? twice - rest_t'(s.divisor) : twice,
+        divisor: s.divisor,
+        quotient: {s.quotient[MultiplierBits-2:0], fits}
+    };
+  endfunction
+
+  logic [5:0] bits_q, bits_qq;
+  logic [Width-1:0] total_q;
+  stage_t start, stage_q[Steps+1];
+  assign start.divisor = total_q << (6'(Width) - bits_q);
+  assign start.rest = rest_t'(-start.divisor);  // 2^Width - divisor
+  assign start.quotient = MultiplierBits'(1);
   always_ff @(posedge clk_i) begin
-    automatic logic [4:0] bits = 5'd1;
-    for (int b = 0; b < int'(SumBits); b++) if (sum_i[b]) bits = 5'(b + 1);
-    stage_q[0] <= '{rest: (SumBits + 1)'(1) << (bits - 5'd1), sum: sum_i, quotient: '0, bits: bits};
-    for (int unsigned i = 1; i < Latency; i++) stage_q[i] <= step(stage_q[i-1]);
+    total_q <= total_i;
+    bits_q <= bits_of(total_i);
+    bits_qq <= bits_q;
+    stage_q[0] <= start;
+    for (int unsigned i = 1; i <= Steps; i++) stage_q[i] <= step(stage_q[i-1]);
   end
-  assign mantissa_o = stage_q[Latency-1].quotient[Steps-1] ? '1 : stage_q[Latency-1].quotient[15:0];
-  assign bits_o = stage_q[Latency-1].bits;
+  assign mantissa_o = stage_q[Steps].quotient;
+
+  logic [5:0] bits;
+  m3vit_delay #(
+      .Stages(Latency - 2),
+      .data_t(logic [5:0])
+  ) u_bits (
+      .clk_i,
+      .data_i(bits_qq),
+      .data_o(bits)
+  );
+  assign exponent_o = bits + 6'(MultiplierBits - 1);
 endmodule

@@ -2,12 +2,11 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Text of m3vit_pkg.sv: constants and types from config, golden, program and register map."""
 
-from collections.abc import Iterable
 from enum import IntEnum
 
 from m3vit.model.config import UNIT_BYTES, WORD_BYTES, MemoryConfig
 from m3vit.sim import program, regmap
-from m3vit.sim.golden import arith, linear, moe, norm
+from m3vit.sim.golden import arith, linear, moe
 
 LICENCE = """\
 // SPDX-License-Identifier: Apache-2.0
@@ -377,18 +376,12 @@ def enum(kind: type[IntEnum], prefix: str, type_name: str, bits: int) -> str:
     return f"\n  typedef enum logic [{bits - 1}:0] {{\n{items}\n  }} {type_name};\n"
 
 
-def table(meaning: str, name: str, values: Iterable[int]) -> str:
-    """A table of 16-bit constants."""
-    items = [f"16'd{value}" for value in values]
-    rows = ",\n".join("    " + ", ".join(items[i : i + 8]) for i in range(0, len(items), 8))
-    return f"\n  /// {meaning}\n  localparam logic [15:0] {name}[{len(items)}] = '{{\n{rows}\n  }};\n"
-
-
-def tables() -> str:
-    """Tables of golden."""
-    exp2 = table("2**(i/256) in Q1.15.", "Exp2Mantissa", moe.EXP2_MANTISSA)
-    meaning = "2**21 / sqrt(i + 1024.5) (sim/golden/norm.py)."
-    return exp2 + table(meaning, "RsqrtMantissa", norm.RSQRT_MANTISSA)
+def mantissas() -> str:
+    """The table of 2**fraction."""
+    values = [f"16'd{value}" for value in moe.EXP2_MANTISSA]
+    rows = ",\n".join("    " + ", ".join(values[i : i + 8]) for i in range(0, len(values), 8))
+    head = f"localparam logic [15:0] Exp2Mantissa[{len(values)}] = '{{"
+    return f"\n  /// 2**(i/256) in Q1.15.\n  {head}\n{rows}\n  }};\n"
 
 
 def package() -> str:
@@ -401,4 +394,4 @@ def package() -> str:
     lines += [f"  localparam int unsigned Mode{camel(m.name or '')} = {m.value};" for m in regmap.Mode]
     lines.append(f"  localparam logic [11:0] RegTaskTable = 12'h{regmap.TASK_TABLE:03X};")
     enums = enum(regmap.Error, "Error", "error_e", 8) + enum(program.Opcode, "Op", "opcode_e", 8)
-    return LICENCE + HEADER + "\n".join(lines) + "\n" + enums + tables() + TYPES
+    return LICENCE + HEADER + "\n".join(lines) + "\n" + enums + mantissas() + TYPES
