@@ -366,9 +366,7 @@ class Bench:
             word, sub, pitch, keys = work.place(tile)
             for row in range(c["rows"]):
                 if work.score_NK is not None:
-                    self.scores.expect(
-                        (row, tile, c["units"], c["score_shift"], c["keys"], *self._sums(work, tile, row))
-                    )
+                    self.scores.expect((row, tile, c["units"], c["score_shift"], c["keys"], *self._sums(work, tile, row)))
                     continue
                 assert work.out_NM is not None
                 last = int(tile == c["m_tiles"] - 1 and row == c["rows"] - 1)
