@@ -322,7 +322,7 @@ module m3vit_executor
   always_ff @(posedge clk_i) begin
     if (state_q == Latch) begin
       op_q <= op_i;
-      before_q <= opcode;
+      before_q <= index_q == '0 ? OpStore : opcode;  // op_q may be left from a run that was cut short
     end
     if (state_q == Prepare) begin
       expert_words_o <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)

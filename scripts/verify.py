@@ -50,8 +50,8 @@ def verify(
     """Run whole frames of every task in RTL and compare each element with golden.
 
     Writes PATHWAY/verification/results.json, the event trace and, with --wave, the waveform. A run that was killed
-    continues where it stopped. With --mode, --stall or --wave results.json is left as it is, for the report speaks of the
-    accelerator's own schedule. Exit code 1 if RTL and golden differ.
+    continues where it stopped. With --mode, --stall or --wave results.json is left as it is, for the report speaks of
+    the accelerator's own schedule. Exit code 1 if RTL and golden differ.
     """
     pathways = read_pathways(pathway)
     tasks = [pathways.task(name).task for name in task or pathways.tasks]

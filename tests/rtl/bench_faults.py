@@ -14,7 +14,7 @@ from m3vit.sim.driver import AcceleratorError, Mode
 from m3vit.sim.program import CHECK_WORD, MAX_OPS, OP_BYTES, Op, Opcode
 from m3vit.sim.regmap import Error, Status
 from rtl.frames import DRAM_BYTES, FAULTS_VARIABLE, HARDWARE
-from rtl.host import FRAME, PATIENCE, WORD, Host, on_host
+from rtl.host import FRAME, IMAGES, PATIENCE, WORD, Host, on_host
 
 SOON = 5_000
 """Cycles within which a fault must be reported that needs no computation."""
@@ -198,6 +198,7 @@ def task_faults(count: int) -> Iterator[Fault]:
 
 def check_fault(host: Host, fault: Fault) -> None:
     """Provoke a fault on top of the registers of the frame before, and mend it again."""
+    host.dut._log.info(fault.name)
     before = {name: host.read(name) for name in fault.registers}
     if fault.data is not None:
         host.poke(fault.index, fault.data)
@@ -251,14 +252,23 @@ def faults_of_a_program_with_load(host: Host) -> None:
             host.clean(seed=number)
 
 
+def beats(host: Host) -> tuple[int, int]:
+    """Beats that are read and written at least, whatever the image."""
+    reads, writes = [], []
+    for seed in range(IMAGES):
+        host.clean(seed=seed)
+        counts = host.counters()
+        reads.append(BEATS * (sum(count.read_words for count in counts) + len(host.program)))
+        writes.append(BEATS * sum(count.write_words for count in counts))
+    return min(reads), min(writes)
+
+
 @on_host
 def silence(host: Host) -> None:
     """A memory that answers no more: TIMEOUT is reported while it is silent; it goes on when the memory does."""
     host.load("least")
     host.clean()
-    counts = host.counters()
-    reads = BEATS * sum(count.read_words for count in counts)
-    writes = BEATS * sum(count.write_words for count in counts)
+    reads, writes = beats(host)
     silences = [("read_silence", beat) for beat in (1, reads // 3, reads - 1)]
     silences += [("write_silence", beat) for beat in (1, writes // 2)]
     for number, (name, beat) in enumerate(silences):
@@ -303,9 +313,8 @@ class Chaos:
 
     def __init__(self, host: Host, seed: int) -> None:
         self.rng, self.host = random.Random(seed), host
-        self.cycles, counts = host.clean(), host.counters()
-        self.reads = BEATS * (sum(count.read_words for count in counts) + len(host.program))
-        self.writes = BEATS * sum(count.write_words for count in counts)
+        self.reads, self.writes = beats(host)
+        self.cycles = host.clean()
         self.kinds: tuple[Callable[[], Fault | None], ...] = (
             self.byte, self.byte, self.field, self.read_error, self.write_error, self.cut, self.address, self.length,
             self.reset,
