@@ -327,7 +327,9 @@ def report_lines(hardware: HardwareConfig, synthesis: Synthesis) -> Iterator[str
     for module, used in synthesis.blocks.items():
         yield f"{BLOCKS[module]:32}" + "".join(f"{value:>10g}" for value in asdict(used).values())
     yield f"{'total':32}" + "".join(f"{value:>10g}" for value in asdict(synthesis.total).values())
-    yield f"{'of the board':32}" + "".join(f"{value / there[name]:>10.1%}" for name, value in asdict(synthesis.total).items())
+    yield f"{'of the board':32}" + "".join(
+        f"{value / there[name]:>10.1%}" for name, value in asdict(synthesis.total).items()
+    )
     yield f"{hardware.macs_per_cycle / synthesis.total.dsp:.2f} MAC per DSP48E2"
     yield from synthesis.excess(hardware.board)
 

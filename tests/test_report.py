@@ -20,8 +20,8 @@ from m3vit.sim.bound import frame_bound, op_bound
 from m3vit.sim.figures import by_opcode, number, share_percent, size
 from m3vit.sim.pathway import Accuracy, Pathways, write_pathways
 from m3vit.sim.program import Op, Opcode
-from m3vit.sim.report import image_sha256
 from m3vit.sim.program_check import expert_bytes
+from m3vit.sim.report import image_sha256
 from m3vit.sim.synthetic import random_moe, random_pathways
 
 MANDATORY = {
