@@ -74,7 +74,7 @@ MIN_MACS_PER_DSP = 1.8
 TARGET = "synth_xilinx -family xcup -noiopad -noclkbuf -uram -top {top} -run"
 SCRIPT = (
     "read_slang --threads 1 --ignore-assertions {boxes} {files} --top {top} {parameters}",
-    f"setparam {' '.join(f'-unset {name}' for name, _, _ in PARAMETERS.values())} t:m3vit_*",
+    "setparam {unset} t:m3vit_*",
     "setattr -set keep 1 t:m3vit_*",
     f"{TARGET} begin:coarse",
     "chtype -set DSP48E1 t:DSP48E2",
@@ -205,6 +205,12 @@ def parameters(module: str, hardware: HardwareConfig) -> dict[str, int]:
     return {name: values[name] for name in names if name in values}
 
 
+def constants() -> list[str]:
+    """Names of the blocks' parameters, local ones too. A black box comes in its final shape, so they must go."""
+    pattern = r"\b(?:localparam|parameter|genvar)\b[^=;]*?(\w+) ="
+    return sorted({name for block in BLOCKS for name in re.findall(pattern, modules()[block])})
+
+
 def fingerprint(module: str, hardware: HardwareConfig) -> str:
     """Hash of everything a block's counts depend on, but for the tool's version."""
     digest = hashlib.sha256()
@@ -243,6 +249,7 @@ def synthesise(module: str, hardware: HardwareConfig) -> Record:
             top=module,
             boxes=" ".join(f"--blackboxed-module {block}" for block in BLOCKS if block != module),
             files=" ".join(path.name for path in sources()),
+            unset=" ".join(f"-unset {name}" for name in constants()),
             parameters=" ".join(f"-G {key}={value}" for key, value in parameters(module, hardware).items()),
             counts="counts.json",
         )
