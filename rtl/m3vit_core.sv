@@ -96,7 +96,8 @@ module m3vit_core
       .running_i  (busy),
       .op_i       (op_now),
       .events_i   (events),
-      .load_op_i  (load ? loader_index : read_op),
+      .word_op_i  (read_op),
+      .load_op_i  (loader_index),
       .read_op_i  (counter_op),
       .read_o     (counters)
   );
