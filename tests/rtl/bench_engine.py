@@ -639,9 +639,4 @@ async def throughput(dut: Any) -> None:
             c = work.command
             cycles = bench.request_cycles[index]
             starts = cycles[:: c["rows"]]
-            dut._log.info(
-                f"{tokens} kind {c['kind']} units {c['units']} dest {c['dest']} tiles {c['m_tiles']} chunks {c['k_chunks']} "
-                f"ideal {len(cycles)} span {cycles[-1] - cycles[0] + 1} gap {cycles[0] - end if end else 0} "
-                f"periods {[b - a for a, b in zip(starts, starts[1:])][:12]}"
-            )
             end = cycles[-1] + 1
