@@ -622,21 +622,3 @@ async def network(dut: Any, seed: int, stalls: tuple[float, float]) -> None:
     plan.mlp(1, dim, inputs * int(rng.integers(1, 4)), 2)
     plan.head(tokens, dim, int(rng.integers(1, 80)))
     await play(dut, plan, f"network {seed} {stalls}", stalls, 60000)
-
-
-@cocotb.test()
-async def throughput(dut: Any) -> None:
-    """Cycles."""
-    lanes, groups = shape(dut)
-    for tokens in (1, 20, 40, 140):
-        plan = Plan(np.random.default_rng(1), lanes, groups)
-        plan.attention(tokens, 2, UNIT, tokens)
-        plan.attention(tokens, 2, 2 * UNIT, tokens)
-        plan.mlp(tokens, 2 * plan.inputs, 2 * plan.inputs, 2)
-        bench = await play(dut, plan, f"throughput {tokens}", (0.0, 0.0), 60000)
-        end = None
-        for index, work in enumerate(plan.works):
-            c = work.command
-            cycles = bench.request_cycles[index]
-            starts = cycles[:: c["rows"]]
-            end = cycles[-1] + 1
