@@ -218,7 +218,7 @@ def run(
                 log_file=log,
                 **settings,
             )
-        except (SystemExit, subprocess.CalledProcessError) as error:
+        except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:
             raise SimulationError(f"the simulation of {bench.toplevel} stopped; see {log}") from error
     tree = ElementTree.parse(results)
     cases = list(tree.iter("testcase"))
