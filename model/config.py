@@ -159,6 +159,8 @@ WORD_BYTES = 64
 """A DRAM word: one beat over all four ports."""
 UNIT_BYTES = 32
 """Inputs of one group of the linear engine. Channels per token and per head are multiples of it."""
+MAX_TILES = 255
+"""Tiles of output channels that the units of the accelerator count to."""
 
 
 class HardwareConfig(Frozen):
@@ -179,6 +181,8 @@ class HardwareConfig(Frozen):
     """Query rows of one attention block: their scores are kept on chip."""
     stream_words: int = Field(gt=0)
     """Capacity of the weight stream buffer in words of `inputs` bytes."""
+    lend_words: int = Field(gt=1)
+    """Words of the key-value buffer that the weight stream uses when a model leaves them free."""
     router_lanes: int = Field(default=8, gt=0)
     clock_mhz: float = Field(default=300.0, gt=0)
     """Assumed until a vendor tool closes timing."""
@@ -191,8 +195,13 @@ class HardwareConfig(Frozen):
             value = getattr(self, field)
             if value % UNIT_BYTES:
                 raise ValueError(f"{field} {value} must be a multiple of {UNIT_BYTES}")
-        if self.stream_words & (self.stream_words - 1):
-            raise ValueError(f"stream_words {self.stream_words} must be a power of two")
+        for field in ("stream_words", "lend_words"):
+            value = getattr(self, field)
+            if value & (value - 1):
+                raise ValueError(f"{field} {value} must be a power of two")
+        tiles = MAX_TILES * self.lanes
+        if self.max_dim > tiles or self.max_hidden > tiles:
+            raise ValueError(f"max_dim {self.max_dim} and max_hidden {self.max_hidden} must be at most {tiles}")
         return self
 
     @property
@@ -244,11 +253,11 @@ HARDWARE: dict[str, HardwareConfig] = {
     for h in (
         HardwareConfig(
             name="demo", lanes=8, groups=2, max_tokens=80, max_dim=128, max_hidden=128, max_top_k=8, max_block=80,
-            stream_words=512, router_lanes=8,
+            stream_words=512, lend_words=128, router_lanes=8,
         ),
         HardwareConfig(
             name="zcu104", lanes=32, groups=3, max_tokens=1025, max_dim=384, max_hidden=384, max_block=136,
-            stream_words=8192,
+            stream_words=8192, lend_words=4096,
         ),
     )
 }  # fmt: skip

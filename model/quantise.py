@@ -10,7 +10,6 @@ Shapes: H x W pixels, N tokens, D channels, M output and K input channels.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from torch.nn import functional
 from m3vit.model.calibrate import RESIDUAL, Calibration, calibrate
 from m3vit.model.config import Config, TaskName
 from m3vit.model.vit import DenseBlock, M3ViT, MoEBlock
-from m3vit.sim.capacity import check_fits
+from m3vit.sim.capacity import check_fits, mlp_slices
 from m3vit.sim.golden.arith import saturate
 from m3vit.sim.golden.attention import AttentionScales
 from m3vit.sim.golden.linear import Linear
@@ -65,7 +64,7 @@ def quantise(model: M3ViT, config: Config, images: Tensor, progress: bool = Fals
     check_fits(config.model, config.hardware)
     calibration = calibrate(model, images, progress)
     residual = calibration.largest(RESIDUAL) * config.quant.residual_headroom / INT16_MAX
-    quantiser = Quantiser(model, calibration, residual)
+    quantiser = Quantiser(model, calibration, residual, mlp_slices(config.model, config.hardware))
     outputs = {task: calibration.largest(f"head.{task}") * OUTPUT_HEADROOM / INT16_MAX for task in config.model.tasks}
     scales = {task: Scales(residual=residual, output=output or 1.0) for task, output in outputs.items()}
     return compile_network(quantiser.network(scales), config, scales)
@@ -102,10 +101,11 @@ class Quantiser:
         model: float model.
         calibration: its samples.
         residual: real value of one unit of the residual stream.
+        slices: of each dense MLP.
     """
 
-    def __init__(self, model: M3ViT, calibration: Calibration, residual: float) -> None:
-        self._model, self._calibration, self._residual = model, calibration, residual
+    def __init__(self, model: M3ViT, calibration: Calibration, residual: float, slices: int) -> None:
+        self._model, self._calibration, self._residual, self._slices = model, calibration, residual, slices
 
     def network(self, scales: dict[TaskName, Scales]) -> Network:
         """All layers; `scales` gives each head's output."""
@@ -152,13 +152,15 @@ class Quantiser:
     def attention(self, block: DenseBlock | MoEBlock, name: str) -> AttentionLayer:
         """Attention with its norm."""
         attn, norm = block.attn, self.norm(f"{name}.norm1")
-        units = attention_units(*(self._calibration.values(f"{name}.{part}") for part in ("q", "k", "v", "attention")))
+        q_SD, k_SD, v_SD, output_SD = (
+            self._calibration.values(f"{name}.{part}") for part in ("q", "k", "v", "attention")
+        )
+        units = attention_units(q_SD, k_SD, v_SD, output_SD, attn.head_dim)
         qkv = norm.fold(block.norm1, floats(attn.qkv.weight), floats(attn.qkv.bias))
-        score = units.product * LOG2_E / (sqrt(attn.head_dim) * OCTAVE)
         return AttentionLayer(
             norm=norm.integers,
             qkv=quantise_linear(*qkv, norm.scale, np.concatenate([units.q_D, units.k_D, units.v_D])),
-            scales=AttentionScales(score=requant(score), output=requant(units.gain)),
+            scales=AttentionScales(score=units.score_shift, output=requant(units.gain)),
             proj=quantise_linear(
                 floats(attn.proj.weight) * units.output_D, floats(attn.proj.bias), 1.0, self._residual
             ),
@@ -178,11 +180,21 @@ class Quantiser:
         )
 
     def mlp(self, block: DenseBlock, name: str) -> MlpLayer:
-        """Dense MLP with its norm."""
+        """Dense MLP with its norm, in slices of its hidden channels; the first has the bias of fc2."""
         norm, hidden = self.norm(f"{name}.norm2"), self._hidden(name)
-        fc1 = norm.fold(block.norm2, floats(block.mlp.fc1.weight), floats(block.mlp.fc1.bias))
-        fc2 = floats(block.mlp.fc2.weight), floats(block.mlp.fc2.bias)
-        return MlpLayer(norm.integers, self._expert(fc1, fc2, norm, hidden), hidden.table)
+        weight_HD, bias_H = norm.fold(block.norm2, floats(block.mlp.fc1.weight), floats(block.mlp.fc1.bias))
+        weight_DH, bias_D = floats(block.mlp.fc2.weight), floats(block.mlp.fc2.bias)
+        step = len(weight_HD) // self._slices
+        slices = [
+            self._expert(
+                (weight_HD[first : first + step], bias_H[first : first + step]),
+                (weight_DH[:, first : first + step], bias_D if first == 0 else np.zeros_like(bias_D)),
+                norm,
+                hidden,
+            )
+            for first in range(0, len(weight_HD), step)
+        ]
+        return MlpLayer(norm.integers, slices, hidden.table)
 
     def moe(self, block: MoEBlock, name: str) -> MoeLayer:
         """Experts and the routers of all tasks with their norm."""

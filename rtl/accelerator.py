@@ -14,6 +14,7 @@ PARAMETERS = {
     "MAX_TOP_K": ("MaxTopK", "max_top_k", "experts per token"),
     "MAX_BLOCK": ("MaxBlock", "max_block", "query rows per attention block"),
     "STREAM_WORDS": ("StreamWords", "stream_words", "weight stream buffer in words of 32 x GROUPS bytes"),
+    "LEND_WORDS": ("LendWords", "lend_words", "words of the key-value buffer that the stream may use"),
     "ROUTER_LANES": ("RouterLanes", "router_lanes", "tokens routed side by side"),
 }
 """Parameter of m3vit_accelerator -> parameter of the modules, field of HardwareConfig, meaning."""

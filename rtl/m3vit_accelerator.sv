@@ -14,6 +14,7 @@ module m3vit_accelerator
     parameter int unsigned MAX_TOP_K = 8,  ///< experts per token
     parameter int unsigned MAX_BLOCK = 80,  ///< query rows per attention block
     parameter int unsigned STREAM_WORDS = 512,  ///< weight stream buffer in words of 32 x GROUPS bytes
+    parameter int unsigned LEND_WORDS = 128,  ///< words of the key-value buffer that the stream may use
     parameter int unsigned ROUTER_LANES = 8  ///< tokens routed side by side
 ) (
     input  logic aclk,
@@ -169,6 +170,7 @@ module m3vit_accelerator
       .MaxTopK(MAX_TOP_K),
       .MaxBlock(MAX_BLOCK),
       .StreamWords(STREAM_WORDS),
+      .LendWords(LEND_WORDS),
       .RouterLanes(ROUTER_LANES)
   ) u_core (
       .clk_i(aclk),

@@ -18,7 +18,7 @@ module m3vit_accumulator
     input  logic                            first_row_i,      ///< with last_chunk_i: take new channel records
     input  logic                            first_chunk_i,
     input  logic                            last_chunk_i,
-    input  logic signed   [           20:0] partial_i[Lanes],  ///< one cycle after the tag
+    input  sum_t                            partial_i[Lanes],  ///< one cycle after the tag
     input  channel_t      [Lanes-1:0]       channels_i,
     input  logic                            channels_valid_i,
     output logic                            channels_ready_o,

@@ -20,7 +20,7 @@ module m3vit_attention
     input  logic                        rst_ni,
     input  logic                        score_valid_i,
     input  score_tag_t                  score_tag_i,
-    input  logic signed  [        20:0] score_sum_i[Groups][Lanes],  ///< group 0 has the sum unless `units` is 1
+    input  sum_t                        score_sum_i[Groups][Lanes],  ///< group 0 has the sum unless `units` is 1
     input  logic                        req_valid_i,
     input  act_req_t                    req_i,                       ///< of SrcScores
     output logic         [8*Inputs-1:0] act_o,                       ///< int8, ActLatency cycles after the request

@@ -98,8 +98,8 @@ module m3vit_buffers
   logic [1:0] kv_part, kv_part_q, kv_part_qq;
   logic [7:0] kv_word;
   word_addr_t kv_addr_q;
-  assign kv_word = 8'(kv_req_i.unit / 8'(Groups));
-  assign kv_part = 2'(kv_req_i.unit % 8'(Groups));
+  assign kv_word = Groups == 3 ? 8'((16'(kv_req_i.unit) * 16'd171) >> 9) : kv_req_i.unit >> (Groups / 2);  // unit / Groups
+  assign kv_part = 2'(kv_req_i.unit - kv_word * 8'(Groups));
   always_ff @(posedge clk_i) begin
     kv_valid_q <= kv_valid_i;
     kv_addr_q  <= word_addr(kv_req_i.row, kv_req_i.pitch, kv_word);

@@ -13,6 +13,7 @@ module m3vit_core
     parameter int unsigned MaxTopK = 8,
     parameter int unsigned MaxBlock = 80,
     parameter int unsigned StreamWords = 512,
+    parameter int unsigned LendWords = 128,
     parameter int unsigned RouterLanes = 4
 ) (
     input  logic                       clk_i,
@@ -95,7 +96,8 @@ module m3vit_core
       .running_i  (busy),
       .op_i       (op_now),
       .events_i   (events),
-      .load_op_i  (load ? loader_index : read_op),
+      .word_op_i  (read_op),
+      .load_op_i  (loader_index),
       .read_op_i  (counter_op),
       .read_o     (counters)
   );
@@ -103,7 +105,7 @@ module m3vit_core
   // Program and its two readers.
   op_index_t loader_index;
   op_t loader_op, image_op, executor_op, op;
-  logic program_complete, executor_active;
+  logic program_complete, executor_active, lend;
   logic fetch_valid, fetch_ready, load_valid, load_ready, asked_valid, asked_ready, checked_valid, checked_ready;
   read_job_t fetch_job, load_job, asked_job, checked_job;
   word_t read_word;
@@ -140,7 +142,8 @@ module m3vit_core
       .MaxDim   (MaxDim),
       .MaxHidden(MaxHidden),
       .MaxTopK  (MaxTopK),
-      .MaxBlock (MaxBlock)
+      .MaxBlock (MaxBlock),
+      .LendWords(LendWords)
   ) u_program (
       .clk_i,
       .rst_ni       (core_rst_n),
@@ -149,6 +152,7 @@ module m3vit_core
       .word_valid_i (read_valid && read_dest == LoadOp),
       .complete_o   (program_complete),
       .error_o      (program_error),
+      .lend_o       (lend),
       .loader_i     (loader_index),
       .loader_op_o  (loader_op),
       .executor_i   (executor_index),
@@ -235,6 +239,7 @@ module m3vit_core
       .rst_ni         (core_rst_n),
       .start_i        (run_start),
       .mode_i         (run.mode),
+      .loader_i       (loader_index),
       .index_o        (executor_index),
       .op_i           (executor_op),
       .op_o           (op),
@@ -334,6 +339,7 @@ module m3vit_core
       .MaxTopK    (MaxTopK),
       .MaxBlock   (MaxBlock),
       .StreamWords(StreamWords),
+      .LendWords  (LendWords),
       .RouterLanes(RouterLanes)
   ) u_datapath (
       .clk_i,
@@ -359,6 +365,7 @@ module m3vit_core
       .segment_i        (listed),
       .segment_valid_i  (list_valid),
       .segment_ready_o  (list_ready),
+      .lend_i           (lend),
       .cache_i          (cache_q),
       .cache_base_i     (cache_base),
       .seek_valid_i     (seek_valid),

@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// Counters of the operations of a run. Every cycle of the run belongs to the operation that is the linear engine's
-/// oldest; what the loader reads ahead belongs to the operation it is read for. Operations come in order on both sides,
-/// so one set of counters is live on each. Operations without a cycle read as zero. Read latency one cycle.
+/// oldest; a word that is read ahead and a load that is asked for belong to the operation they are for. Operations come
+/// in order at the engine, on the read bus and at the loader, so one set of counters is live at each of the three.
+/// Operations without a cycle read as zero. Read latency one cycle.
 module m3vit_counters
   import m3vit_pkg::*;
 (
@@ -12,8 +13,9 @@ module m3vit_counters
     input  logic      start_i,     ///< pulse: a run begins
     input  logic      running_i,
     input  op_index_t op_i,        ///< operation of this cycle
-    input  events_t   events_i,    ///< of this cycle; read_word and load belong to load_op_i
-    input  op_index_t load_op_i,
+    input  events_t   events_i,    ///< of this cycle
+    input  op_index_t word_op_i,   ///< operation of events_i.read_word
+    input  op_index_t load_op_i,   ///< operation of events_i.load
     input  op_index_t read_op_i,
     output counters_t read_o
 );
@@ -26,17 +28,12 @@ module m3vit_counters
     logic [31:0] compute;
     logic [31:0] cycles;
   } work_t;
-  typedef struct packed {
-    logic [31:0] loads;
-    logic [31:0] read_words;
-  } loads_t;
 
   work_t work_q, work_read;
-  loads_t loads_q, loads_read;
-  op_index_t op_q, load_op_q;
-  logic [MaxOps-1:0] work_valid_q, loads_valid_q;
-  logic work_hit_q, loads_hit_q, loading;
-  assign loading = events_i.read_word || events_i.load;
+  logic [31:0] words_q, words_read, loads_q, loads_read;
+  op_index_t op_q, word_op_q, load_op_q;
+  logic [MaxOps-1:0] work_valid_q, words_valid_q, loads_valid_q;
+  logic work_hit_q, words_hit_q, loads_hit_q;
 
   function automatic work_t add_work(work_t w, events_t e);
     return '{
@@ -49,27 +46,33 @@ module m3vit_counters
         experts: w.experts + 32'(e.expert)
     };
   endfunction
-  function automatic loads_t add_loads(loads_t l, events_t e);
-    return '{read_words: l.read_words + 32'(e.read_word), loads: l.loads + 32'(e.load)};
-  endfunction
 
   always_ff @(posedge clk_i) begin
     work_hit_q  <= work_valid_q[read_op_i];
+    words_hit_q <= words_valid_q[read_op_i];
     loads_hit_q <= loads_valid_q[read_op_i];
     if (!rst_ni || start_i) begin
       work_q <= '0;
+      words_q <= '0;
       loads_q <= '0;
       op_q <= '0;
+      word_op_q <= '0;
       load_op_q <= '0;
       work_valid_q <= '0;
+      words_valid_q <= '0;
       loads_valid_q <= '0;
     end else if (running_i) begin
       op_q   <= op_i;
       work_q <= add_work(op_i == op_q ? work_q : '0, events_i);
       work_valid_q[op_q] <= 1'b1;
-      if (loading) begin
+      if (events_i.read_word) begin
+        word_op_q <= word_op_i;
+        words_q   <= (word_op_i == word_op_q ? words_q : '0) + 1'b1;
+        words_valid_q[word_op_i] <= 1'b1;
+      end
+      if (events_i.load) begin
         load_op_q <= load_op_i;
-        loads_q   <= add_loads(load_op_i == load_op_q ? loads_q : '0, events_i);
+        loads_q   <= (load_op_i == load_op_q ? loads_q : '0) + 1'b1;
         loads_valid_q[load_op_i] <= 1'b1;
       end
     end
@@ -89,7 +92,20 @@ module m3vit_counters
       .read_data_o (work_read)
   );
   m3vit_ram #(
-      .Width($bits(loads_t)),
+      .Width(32),
+      .Depth(MaxOps),
+      .Style("distributed")
+  ) u_words (
+      .clk_i,
+      .write_i     (1'b1),
+      .write_addr_i(word_op_q),
+      .write_data_i(words_q),
+      .read_i      (1'b1),
+      .read_addr_i (read_op_i),
+      .read_data_o (words_read)
+  );
+  m3vit_ram #(
+      .Width(32),
       .Depth(MaxOps),
       .Style("distributed")
   ) u_loads (
@@ -103,9 +119,7 @@ module m3vit_counters
   );
 
   work_t work;
-  loads_t loads;
-  assign work  = work_hit_q ? work_read : '0;
-  assign loads = loads_hit_q ? loads_read : '0;
+  assign work = work_hit_q ? work_read : '0;
   assign read_o = '{
           cycles: work.cycles,
           compute: work.compute,
@@ -114,7 +128,7 @@ module m3vit_counters
           stall_input: work.stall_input,
           stall_output: work.stall_output,
           experts: work.experts,
-          read_words: loads.read_words,
-          loads: loads.loads
+          read_words: words_hit_q ? words_read : '0,
+          loads: loads_hit_q ? loads_read : '0
       };
 endmodule

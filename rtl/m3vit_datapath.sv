@@ -13,6 +13,7 @@ module m3vit_datapath
     parameter int unsigned MaxTopK = 8,
     parameter int unsigned MaxBlock = 80,
     parameter int unsigned StreamWords = 512,
+    parameter int unsigned LendWords = 128,
     parameter int unsigned RouterLanes = 4
 ) (
     input  logic      clk_i,
@@ -38,6 +39,7 @@ module m3vit_datapath
     input  segment_t  segment_i,
     input  logic      segment_valid_i,
     output logic      segment_ready_o,
+    input  logic      lend_i,            ///< the stream may use the upper part of the key-value buffer
     input  logic      cache_i,           ///< the stream buffer is a cache of experts
     input  words_t    cache_base_i,      ///< where the next job's words go
     input  logic      seek_valid_i,
@@ -83,10 +85,14 @@ module m3vit_datapath
   input_word_t stream_word;
   logic stream_valid, stream_take, skip_valid, skip_ready;
   logic [2:0] stream_level;
-  words_t skip_words, unused_free;
+  words_t skip_words;
+  logic lend_write, lend_read;
+  logic [$clog2(LendWords)-1:0] lend_write_addr, lend_read_addr;
+  input_word_t lend_write_data, lend_read_data;
   m3vit_stream #(
       .Groups     (Groups),
-      .StreamWords(StreamWords)
+      .StreamWords(StreamWords),
+      .LendWords  (LendWords)
   ) u_stream (
       .clk_i,
       .rst_ni,
@@ -106,7 +112,13 @@ module m3vit_datapath
       .seek_valid_i,
       .seek_base_i,
       .job_done_o  (stream_job_done_o),
-      .free_o      (unused_free)
+      .lend_i,
+      .lend_write_o     (lend_write),
+      .lend_write_addr_o(lend_write_addr),
+      .lend_write_data_o(lend_write_data),
+      .lend_read_o      (lend_read),
+      .lend_read_addr_o (lend_read_addr),
+      .lend_read_data_i (lend_read_data)
   );
 
   // Image to patches.
@@ -122,9 +134,8 @@ module m3vit_datapath
     if (image_start_i) image_op_q <= image_op_i;
   end
   m3vit_patches #(
-      .Groups   (Groups),
-      .MaxTokens(MaxTokens),
-      .MaxDim   (MaxDim)
+      .Groups(Groups),
+      .AddrW (KvAddrW)
   ) u_patches (
       .clk_i,
       .rst_ni,
@@ -146,7 +157,7 @@ module m3vit_datapath
 
   // Linear engine.
   logic act_valid, kv_valid, norm_wait, norm_busy, norm_loaded, norm_table_valid, norm_table_ready;
-  logic gelu_table_valid, gelu_table_ready, gelu_loaded, gelu_idle;
+  logic gelu_table_valid, gelu_table_ready, gelu_loaded;
   act_req_t act_req;
   kv_req_t kv_req;
   logic [8*UnitBytes-1:0] kv_unit;
@@ -154,7 +165,7 @@ module m3vit_datapath
   token_t norm_rows;
   logic score_valid, factor_valid, factor_ready, attention_idle;
   score_tag_t score_tag;
-  logic signed [20:0] score_sum[Groups][Lanes];
+  sum_t score_sum[Groups][Lanes];
   factor_t factor;
   logic out_valid, out_ready, engine_idle, quiet, consumer_idle;
   tag_t tag;
@@ -162,8 +173,7 @@ module m3vit_datapath
   m3vit_linear_engine #(
       .Lanes    (Lanes),
       .Groups   (Groups),
-      .MaxTokens(MaxTokens),
-      .MaxBlock (MaxBlock)
+      .MaxTokens(MaxTokens)
   ) u_engine (
       .clk_i,
       .rst_ni,
@@ -183,7 +193,6 @@ module m3vit_datapath
       .gelu_valid_o   (gelu_table_valid),
       .gelu_ready_i   (gelu_table_ready),
       .gelu_loaded_i  (gelu_loaded),
-      .gelu_idle_i    (gelu_idle),
       .norm_valid_o   (norm_table_valid),
       .norm_ready_i   (norm_table_ready),
       .norm_idle_i    (!norm_busy),
@@ -251,7 +260,7 @@ module m3vit_datapath
   );
 
   // Where the results go. Bytes for the buffers take one cycle, as the GELU table does.
-  logic bytes_valid_q, gelu_valid;
+  logic bytes_valid_q, unused_gelu_valid;
   tag_t bytes_tag_q;
   logic [Lanes-1:0][7:0] bytes_q, gelu_bytes, bytes;
   granule_t bytes_place;
@@ -273,10 +282,9 @@ module m3vit_datapath
       .table_loaded_o(gelu_loaded),
       .valid_i       (out_valid && tag.dest == DstGelu),
       .value_i       (value),
-      .valid_o       (gelu_valid),
+      .valid_o       (unused_gelu_valid),
       .value_o       (gelu_bytes)
   );
-  assign gelu_idle = !gelu_valid;
   assign bytes = bytes_tag_q.dest == DstGelu ? gelu_bytes : bytes_q;
   assign bytes_place = '{
           row: bytes_tag_q.dest_row,
@@ -363,7 +371,8 @@ module m3vit_datapath
       .Groups   (Groups),
       .MaxTokens(MaxTokens),
       .MaxDim   (MaxDim),
-      .MaxHidden(MaxHidden)
+      .MaxHidden(MaxHidden),
+      .LendWords(LendWords)
   ) u_buffers (
       .clk_i,
       .x_write_i     (norm_write || to_x),
@@ -388,7 +397,14 @@ module m3vit_datapath
       .act_o         (buffer_word),
       .kv_valid_i    (kv_valid),
       .kv_req_i      (kv_req),
-      .kv_unit_o     (kv_unit)
+      .kv_unit_o     (kv_unit),
+      .lend_i,
+      .lend_write_i     (lend_write),
+      .lend_write_addr_i(lend_write_addr),
+      .lend_write_data_i(lend_write_data),
+      .lend_read_i      (lend_read),
+      .lend_read_addr_i (lend_read_addr),
+      .lend_read_data_o (lend_read_data)
   );
 
   logic residual_busy;
@@ -399,7 +415,6 @@ module m3vit_datapath
   ) u_residual (
       .clk_i,
       .rst_ni,
-      .load_restart_i   (1'b0),
       .load_valid_i     (to_residual),
       .load_word_i      (word_i),
       .queue_write_i    (queue_write),

@@ -14,6 +14,7 @@ module m3vit_executor
     input  logic      rst_ni,
     input  logic      start_i,         ///< pulse: a checked program waits
     input  logic      [3:0] mode_i,
+    input  op_index_t loader_i,        ///< the loader's operation
     output op_index_t index_o,         ///< present operation; the program answers in the next cycle
     input  op_t       op_i,
     output op_t       op_o,            ///< present operation, for router and queue builder
@@ -69,6 +70,7 @@ module m3vit_executor
     MoeFirst,
     MoeSecond,
     Drop,
+    Passed,
     Drain,
     Store,
     WaitStore,
@@ -124,7 +126,6 @@ module m3vit_executor
     cmd_o.pitch = in_words_q;
     cmd_o.dest_pitch = 8'(op_q.in_features / 16'(UnitBytes));
     cmd_valid_o = 1'b0;
-    queue_ready_o = 1'b0;
     unique case (state_q)
       NormTable: begin
         cmd_valid_o = 1'b1;
@@ -235,7 +236,6 @@ module m3vit_executor
           cmd_o.rows = queue_rows_i;
           cmd_o.dest = DstCombine;
           cmd_o.bank = queue_bank_i;
-          queue_ready_o = cmd_ready_i;
         end
       end
       Drop: begin
@@ -282,7 +282,8 @@ module m3vit_executor
       if (queue_valid_i && cmd_ready_i) state_d = MoeSecond;
       else if (queues_done_i) state_d = Drop;
       MoeSecond: if (cmd_ready_i) state_d = on_demand ? Demand : MoeFirst;
-      Drop: if (cmd_ready_i) state_d = Next;
+      Drop: if (cmd_ready_i) state_d = Passed;
+      Passed: if (loader_i > index_q) state_d = Next;  // it needs to know the used experts
       Drain:
       if (opcode == OpLoad) state_d = loaded_i ? Next : Drain;
       else if (idle_i) state_d = Store;
@@ -293,6 +294,7 @@ module m3vit_executor
     endcase
   end
   assign done_o = state_q == WaitStore && stored_i;
+  assign queue_ready_o = state_q == MoeSecond && cmd_ready_i;
   assign begin_o = state_q == Begin;
   assign moe_start_o = state_q == Begin && opcode == OpMoe;
   assign store_o = state_q == WaitStore;
@@ -320,7 +322,7 @@ module m3vit_executor
   always_ff @(posedge clk_i) begin
     if (state_q == Latch) begin
       op_q <= op_i;
-      before_q <= opcode;
+      before_q <= index_q == '0 ? OpStore : opcode;  // op_q may be left from a run that was cut short
     end
     if (state_q == Prepare) begin
       expert_words_o <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)

@@ -48,7 +48,7 @@ module m3vit_linear_engine
     input  logic                               patches_ready_i,
     output logic                               score_valid_o,
     output score_tag_t                         score_tag_o,
-    output logic signed       [        20:0]   score_sum_o[Groups][Lanes],
+    output sum_t                               score_sum_o[Groups][Lanes],
     input  factor_t                            factor_i,         ///< of the next row of attention output
     input  logic                               factor_valid_i,
     output logic                               factor_ready_o,
@@ -88,7 +88,7 @@ module m3vit_linear_engine
   command_t feed_cmd, issue_cmd;
   logic feed_valid, feed_ready, feed_room, issue_valid, issue_ready, issue_room, has_rows;
   assign has_rows = !(cmd_i.kind inside {CmdGelu, CmdNorm, CmdDrop});
-  assign cmd_ready_o = feed_room && (issue_room || !has_rows);
+  assign cmd_ready_o = feed_room && issue_room;
   m3vit_fifo #(
       .Depth (4),
       .data_t(command_t)
@@ -96,7 +96,7 @@ module m3vit_linear_engine
       .clk_i,
       .rst_ni,
       .data_i (cmd_i),
-      .valid_i(cmd_valid_i && (issue_room || !has_rows)),
+      .valid_i(cmd_valid_i && issue_room),
       .ready_o(feed_room),
       .data_o (feed_cmd),
       .valid_o(feed_valid),
@@ -209,6 +209,7 @@ module m3vit_linear_engine
       .cmd_valid_i   (issue_valid),
       .cmd_ready_o   (issue_ready),
       .quiet_i       (quiet_o),
+      .pending_i     (used_q),
       .gelu_loaded_i,
       .patches_ready_i,
       .norm_wait_o,
@@ -255,7 +256,7 @@ module m3vit_linear_engine
   assign tile_taken = at_array.valid && at_array.first_row;
   assign compute_o  = at_array.valid;
 
-  logic signed [20:0] total[Lanes];
+  sum_t group[Groups][Lanes], total[Lanes];
   m3vit_mac_array #(
       .Lanes (Lanes),
       .Groups(Groups)
@@ -270,13 +271,17 @@ module m3vit_linear_engine
       .fill_i   (fill),
       .input_i  (fill_input),
       .weights_i(weights),
-      .group_o  (score_sum_o),
+      .group_o  (group),
       .total_o  (total)
   );
 
-  // Scores leave here.
+  // Scores leave here. With several units per head the groups of inputs belong to the same key.
   logic is_score;
   logic [7:0] scores_q;  // rows of scores under way
+  always_comb begin
+    score_sum_o = group;
+    if (at_sum.score_tag.units != 3'd1) score_sum_o[0] = total;
+  end
   assign is_score = at_sum.tag.dest == DstScores;
   assign score_valid_o = at_sum.valid && is_score;
   assign score_tag_o = at_sum.score_tag;
@@ -285,9 +290,9 @@ module m3vit_linear_engine
   // All other sums wait.
   typedef struct packed {
     flight_t flight;
-    logic signed [Lanes-1:0][20:0] total;
-  } sum_t;
-  sum_t sum_in, sum_out;
+    sum_t [Lanes-1:0] total;
+  } held_t;
+  held_t sum_in, sum_out;
   always_comb begin
     sum_in.flight = at_sum;
     sum_in.flight.valid = at_sum.valid && !is_score && rst_ni;
@@ -295,13 +300,13 @@ module m3vit_linear_engine
   end
   m3vit_delay #(
       .Stages(SumDelay),
-      .data_t(sum_t)
+      .data_t(held_t)
   ) u_sum_delay (
       .clk_i,
       .data_i(sum_in),
       .data_o(sum_out)
   );
-  logic signed [20:0] partial_q[Lanes];
+  sum_t partial_q[Lanes];
   assign at_accumulator = sum_out.flight;
   always_ff @(posedge clk_i) for (int l = 0; l < int'(Lanes); l++) partial_q[l] <= sum_out.total[l];
 

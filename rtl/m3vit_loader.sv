@@ -75,7 +75,7 @@ module m3vit_loader
   assign has_table = opcode inside {OpPatchEmbed, OpLayerNorm, OpMlp, OpMoe};
   assign has_weights = opcode inside {OpPatchEmbed, OpLinear, OpLinearResidual, OpMoe, OpHead};
   assign has_experts = opcode == OpMlp || (opcode == OpMoe && !on_demand_i);
-  assign permitted = !wait_i || (executor_valid_i && executor_i == index_q);
+  assign permitted = !wait_i || mine || executor_i > index_q;
 
   // A MoE operation's experts: all from `expert_q` on may be needed until routing has ended.
   assign mine = executor_valid_i && executor_i == index_q;

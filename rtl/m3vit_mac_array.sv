@@ -23,8 +23,8 @@ module m3vit_mac_array
     input  logic                            fill_i,          ///< weights_i goes to the shadows of input input_i
     input  logic        [              6:0] input_i,
     input  logic        [   Lanes-1:0][7:0] weights_i,       ///< weights of one input
-    output logic signed [             20:0] group_o[Groups][Lanes],
-    output logic signed [             20:0] total_o[Lanes]
+    output sum_t                            group_o[Groups][Lanes],
+    output sum_t                            total_o[Lanes]
 );
   localparam int unsigned Pairs = Lanes / 2;
   localparam int unsigned Cascade = 8;

@@ -3,10 +3,10 @@
 
 /// One input channel of the MAC array: `Lanes` int8 weights times one int8 activation per cycle.
 /// Two lanes share a DSP48E2: the pre-adder forms w1 * 2^18 + w0 and the cascade adds up to eight columns, whose sums
-/// stay inside 18 bits for weights in -127..127. Weights are double-buffered: `load` fills the shadow register of one
+/// m3vit_pair_sum can tell apart. Weights are double-buffered: `load` fills the shadow register of one
 /// lane, `fill` those of all lanes, while `swap` moves them into the multiplier together with the first row that uses
 /// them. Latency: sum_o follows x_i after two cycles. Golden: sim/golden/linear.py accumulate (one term).
-/// Sums and pairs have the width of machine words, which makes simulation ten times faster; the bits above 35 and 26 are
+/// Sums and pairs have the width of machine words, which makes simulation ten times faster; the bits above 36 and 26 are
 /// never used or copies of the sign, and synthesis drops them.
 module m3vit_mac_column #(
     parameter int unsigned Lanes = 8,  ///< output channels, even

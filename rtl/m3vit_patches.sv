@@ -59,20 +59,14 @@ module m3vit_patches
   assign ready_o = active_q && words_q != '0 && (!have_q || last_of_word);
   assign done_o = active_q && words_q == '0 && !have_q && !write_valid_o;
 
-  logic [Pieces-1:0] pieces;
-  logic [Pieces-1:0][63:0] moved;
-  always_comb
-    for (int p = 0; p < int'(Pieces); p++) begin
-      automatic logic [2:0] source = 3'(p) + from_q - 3'(to_q);
-      pieces[p] = count_t'(p) >= to_q && count_t'(p) < to_q + number;
-      moved[p]  = word_q[source] ^ {8{8'h80}};
-    end
-
   always_ff @(posedge clk_i) begin
     if (valid_i && ready_o) word_q <= word_i;
-    write_data_o   <= moved;
-    write_pieces_o <= step ? pieces : '0;
-    write_addr_o   <= patch_q + kv_addr_t'(offset_q);
+    if (step)
+      for (int p = 0; p < int'(Pieces); p++) begin
+        write_data_o[64*p+:64] <= word_q[3'(p)+from_q-3'(to_q)] ^ {8{8'h80}};
+        write_pieces_o[p] <= count_t'(p) >= to_q && count_t'(p) < to_q + number;
+      end
+    write_addr_o <= patch_q + kv_addr_t'(offset_q);
     if (!rst_ni || start_i) begin
       active_q <= start_i && rst_ni;
       have_q <= 1'b0;

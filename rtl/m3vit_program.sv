@@ -12,7 +12,8 @@ module m3vit_program
     parameter int unsigned MaxDim = 128,
     parameter int unsigned MaxHidden = 128,
     parameter int unsigned MaxTopK = 8,
-    parameter int unsigned MaxBlock = 80
+    parameter int unsigned MaxBlock = 80,
+    parameter int unsigned LendWords = 128
 ) (
     input  logic             clk_i,
     input  logic             rst_ni,
@@ -21,12 +22,17 @@ module m3vit_program
     input  logic             word_valid_i,   ///< the next operation arrives
     output logic             complete_o,     ///< level: all have arrived
     output error_e           error_o,        ///< level: the first error
+    output logic             lend_o,         ///< level: the upper LendWords of the key-value buffer are not needed
     input  op_index_t        loader_i,
     output op_t              loader_op_o,
     input  op_index_t        executor_i,
     output op_t              executor_op_o
 );
-  logic [15:0] index_q, rows_q, dim_q;
+  localparam int unsigned Inputs = UnitBytes * Groups;
+  localparam int unsigned KeptWords = MaxTokens * ((2 * MaxDim + Inputs - 1) / Inputs) - LendWords;
+
+  logic [15:0] index_q, rows_q, dim_q, dim;
+  logic [7:0] kv_words, patch_words;
   op_t op_q, before_q;
   logic valid_q, last_q, first_q;
   error_e verdict;
@@ -49,6 +55,9 @@ module m3vit_program
       .error_o   (verdict)
   );
 
+  assign dim = op_q.opcode == OpLoad ? op_q.in_features : op_q.out_features;
+  assign kv_words = words_of(dim << 1, Groups);
+  assign patch_words = words_of(op_q.in_features, Groups);
   always_ff @(posedge clk_i) begin
     if (word_valid_i) begin
       op_q    <= op_t'(word_i);
@@ -59,7 +68,8 @@ module m3vit_program
       before_q <= op_q;
       if (first_q) begin
         rows_q <= op_q.rows;
-        dim_q  <= op_q.opcode == OpLoad ? op_q.in_features : op_q.out_features;
+        dim_q  <= dim;
+        lend_o <= 32'(op_q.rows) * 32'(kv_words > patch_words ? kv_words : patch_words) <= 32'(KeptWords);
       end
     end
     if (!rst_ni) begin

@@ -3,9 +3,10 @@
 
 /// Loop nest of the linear engine: for each output tile, for each input word, for each row. One row per cycle. A pass
 /// over the rows starts when its weight tile is in the shadow registers; rows of a last chunk also need a credit,
-/// that is, a place in the engine's output queue. Commands may have to wait for what others write (fence_e, norm_e): a
-/// command fenced at its last chunk reads what the command before it computed; the chunks before are older than the
-/// pipeline is long, because the tiles that made the last chunk came after them. Does not touch data.
+/// that is, a place in the engine's output queue. Commands may have to wait for what others write (fence_e, norm_e). A
+/// command fenced at its last chunk reads what the command before it computed from as many rows: its last chunk waits for
+/// all of that; a chunk before it only until no more results are under way than the last chunk is made of.
+/// Does not touch data.
 module m3vit_row_issuer
   import m3vit_pkg::*;
 #(
@@ -18,6 +19,7 @@ module m3vit_row_issuer
     input  logic       cmd_valid_i,
     output logic       cmd_ready_o,
     input  logic       quiet_i,          ///< all earlier results have reached their buffers
+    input  logic [6:0] pending_i,        ///< results between issue and the engine's output
     input  logic       gelu_loaded_i,
     input  logic       patches_ready_i,
     output logic       norm_wait_o,      ///< the command waits for its norm to start
@@ -40,12 +42,15 @@ module m3vit_row_issuer
   localparam int unsigned WordGranules = UnitBytes * Groups / Lanes;
   localparam int unsigned UnitGranules = UnitBytes / Lanes;
 
+  localparam int unsigned SettleCycles = 8;  // from the engine's output into a buffer, at most
+
   token_t row_q, row_d;
   logic [7:0] chunk_q, chunk_d;
   logic [9:0] tile_q, tile_d;
   logic passed_q, passed_d;  // the fence of this command is passed
   logic started_q;  // the norm of this command has started
   logic swapped_q;  // a swap is under way; the shadow still shows the old tile
+  logic [3:0] settled_q;  // cycles in which only results of the last chunk were under way
   logic last_row, last_tile, go, tile_ok, open, fence_ok, norm_ok, source_ok, first_pass, end_tile;
 
   // Where the present tile goes.
@@ -68,7 +73,7 @@ module m3vit_row_issuer
 
   always_comb begin
     unique case (cmd_i.fence)
-      FenceLast: fence_ok = passed_q || !last_chunk_o || quiet_i;
+      FenceLast: fence_ok = passed_q || (last_chunk_o ? quiet_i : settled_q == 4'(SettleCycles));
       FenceAll: fence_ok = passed_q || quiet_i;
       default: fence_ok = 1'b1;
     endcase
@@ -139,6 +144,8 @@ module m3vit_row_issuer
   end
 
   always_ff @(posedge clk_i) begin
+    if (32'(pending_i) > 32'(cmd_i.rows) * (WordGranules - 1)) settled_q <= '0;
+    else if (settled_q != 4'(SettleCycles)) settled_q <= settled_q + 1'b1;
     if (end_tile) begin
       word_q <= sub == last_sub ? word + 1'b1 : word;
       sub_q  <= sub == last_sub ? '0 : sub + 1'b1;

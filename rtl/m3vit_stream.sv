@@ -3,7 +3,7 @@
 
 /// The weight stream: DRAM words become words of the linear engine and wait in a deep ring. Full throughput; a word is
 /// visible three cycles after it has come. Words that nobody needs are skipped by a jump, those that have not come yet
-/// as well. The ring grows by LendWords of somebody else's RAM while lend_i is set.
+/// as well: no word is valid from the cycle after a skip is taken until the word behind it is there. The ring grows by LendWords of somebody else's RAM while lend_i is set.
 /// With cache_i the same RAM is addressed: each job is written from load_base_i on, and the output reads from seek_base_i
 /// on, without consuming. cache_i may only change when nothing is under way.
 module m3vit_stream
@@ -24,9 +24,9 @@ module m3vit_stream
     output logic                 ready_o,
     output logic  [8*Inputs-1:0] word_o,
     output logic                 valid_o,
-    output logic  [         2:0] level_o,       ///< words that can be taken in successive cycles, up to 4
+    output logic  [         2:0] level_o,       ///< words that can be taken in successive cycles, up to 7
     input  logic                 ready_i,
-    input  words_t               skip_words_i,  ///< drop this many words from the present one on
+    input  words_t               skip_words_i,  ///< drop this many words from the present one on; never with ready_i
     input  logic                 skip_valid_i,
     output logic                 skip_ready_o,
     input  logic                 cache_i,
@@ -42,7 +42,7 @@ module m3vit_stream
     output logic [LendAddrW-1:0] lend_read_addr_o,
     input  logic  [8*Inputs-1:0] lend_read_data_i  ///< one cycle later
 );
-  localparam int unsigned Prefetch = 4;
+  localparam int unsigned Prefetch = 8;
   localparam int unsigned CountW = $clog2(StreamWords + LendWords + 1);
   typedef logic [CountW-1:0] count_t;
   typedef logic [8*Inputs-1:0] data_t;
@@ -72,8 +72,9 @@ module m3vit_stream
   );
 
   // level_q words from the output position on are in the RAM; ahead_q of them are on the way to the output.
-  count_t level_q, fetch_q, debt_q, drop;
-  logic [2:0] ahead_q;
+  count_t level_q, fetch_q, drop;
+  words_t debt_q;  // words still to be skipped
+  logic [3:0] ahead_q, visible;
   logic fetch, fetched_q, pop, skip, seeking_q, restart;
   assign turn = cache_i != cache_q;
   assign in_ready = cache_i || level_q != depth;
@@ -81,12 +82,13 @@ module m3vit_stream
   assign write_addr = cache_i && first_q ? count_t'(load_base_i) : write_q;
   assign skip_ready_o = debt_q == '0;
   assign skip = skip_valid_i && skip_ready_o;
-  assign drop = debt_q < level_q ? debt_q : level_q;
-  assign fetch = debt_q == '0 && !skip && !seek_valid_i && ahead_q != 3'(Prefetch)
+  assign drop = debt_q < words_t'(level_q) ? count_t'(debt_q) : level_q;
+  assign fetch = debt_q == '0 && !skip && !seek_valid_i && ahead_q != 4'(Prefetch)
       && (cache_i ? seeking_q : count_t'(ahead_q) != level_q);
   assign pop = valid_o && ready_i;
   assign restart = skip || seek_valid_i || turn;
-  assign level_o = ahead_q - 3'(fetched_q);
+  assign visible = ahead_q - 4'(fetched_q);
+  assign level_o = visible[3] ? 3'd7 : visible[2:0];
 
   always_ff @(posedge clk_i) begin
     cache_q <= cache_i;
@@ -105,12 +107,12 @@ module m3vit_stream
       if (push) write_q <= wrap((CountW + 1)'(write_addr) + 1'b1, depth);
       level_q <= level_q + count_t'(push) - count_t'(pop) - drop;
       fetched_q <= fetch;
-      ahead_q <= ahead_q + 3'(fetch) - 3'(pop);
+      ahead_q <= ahead_q + 4'(fetch) - 4'(pop);
       fetch_q <= wrap((CountW + 1)'(fetch_q) + (CountW + 1)'(drop) + (CountW + 1)'(fetch), depth);
-      debt_q <= debt_q - drop;
+      debt_q <= debt_q - words_t'(drop);
       if (skip) begin  // back to the output position, then forward
         fetch_q <= wrap((CountW + 1)'(fetch_q) + (CountW + 1)'(depth) - (CountW + 1)'(ahead_q), depth);
-        debt_q <= count_t'(skip_words_i);
+        debt_q <= skip_words_i;
       end
       if (seek_valid_i) begin
         fetch_q   <= count_t'(seek_base_i);

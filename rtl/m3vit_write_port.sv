@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// One AXI4 write port: bursts of up to four 64-byte words. A burst starts when all its words are here, so write data
-/// never waits. idle_o tells when every burst has been answered.
+/// never waits. At most 31 bursts are under way; idle_o tells when every one has been answered.
 module m3vit_write_port
   import m3vit_pkg::*;
 (
@@ -65,7 +65,7 @@ module m3vit_write_port
   logic [$clog2(Beats)-1:0] beat_q;
   logic [4:0] flying_q;
   logic beat, last_beat;
-  assign burst_take = burst_valid && !aw_valid_q && !sending_q;
+  assign burst_take = burst_valid && !aw_valid_q && !sending_q && flying_q != '1;
   assign beat = sending_q && axi_i.wready;
   assign last_beat = beat_q == $bits(beat_q)'(Beats - 1);
   assign word_take = beat && last_beat;

@@ -23,6 +23,7 @@ package m3vit_pkg;
 TYPES = """
   typedef logic [8*WordBytes-1:0] word_t;  ///< one DRAM word
   typedef logic signed [AccBits-1:0] acc_t;  ///< linear accumulator
+  typedef logic signed [22:0] sum_t;  ///< products of up to 128 pairs of int8
   typedef logic signed [15:0] value_t;  ///< requantised value: residual, logit, pre-activation
   typedef logic [12:0] token_t;  ///< token index or count, up to 4,096
   typedef logic [$clog2(MaxOps)-1:0] op_index_t;  ///< operation of a program

@@ -1,131 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""The verb `bench`: the MoE layer at full size in RTL; cycles, bound, simulation speed and storage in one table.
+"""The verb `bench`: whole frames at full size in RTL; cycles against their bound and published figures in one table.
 
-Weights are random where no trained model of that size exists; tokens and routing are real: the model's own routers on
-the tokens of real scenes, so queues are uneven. Cycles are measured in RTL simulation, the bound is arithmetic.
+Cycles and bytes are counted in RTL simulation, every element of the result is compared with golden, the bound is
+arithmetic, and milliseconds are cycles at the assumed clock.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.config import HARDWARE, MODELS, Config, ModelConfig, TaskName
 from m3vit.model.errors import UserError
-from m3vit.model.quantise import quantise
-from m3vit.model.scenes import load_split
-from m3vit.model.vit import M3ViT
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.report import report
-from m3vit.scripts.verify import validation_images
-from m3vit.sim.bound import activation_bytes, op_bound
-from m3vit.sim.pathway import Pathways, read_pathways, write_pathways
-from m3vit.sim.resources import on_chip_bytes
-from m3vit.sim.results import RESULTS, Results
+from m3vit.scripts.workloads import WORKLOADS, Workload, find_workload, make_pathways, origin
+from m3vit.sim.bound import Bound, frame_bound
+from m3vit.sim.cycles import Task, cycles, seconds
+from m3vit.sim.pathway import Pathways, write_pathways
+from m3vit.sim.report import rtl_bytes
+from m3vit.sim.results import RESULTS, FrameResult, Results
+from m3vit.sim.simulator import SimulationError
 from m3vit.sim.verification import verify, write_results
 
-CALIBRATION_IMAGES = 4
-TASKS: tuple[TaskName, ...] = ("segmentation", "depth")
-"""Tasks of the full-size models; two suffice to switch between."""
+DEFAULT = ("tiny", "small")
+WIDTH = 150
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A full-size run: a model and how many scenes the RTL sees."""
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a benchmark measured."""
 
-    model: ModelConfig
-    images: int
+    name: str
+    workload: Workload
+    pathways: Pathways
+    results: Results
 
-
-def many_experts(model: ModelConfig, experts: int) -> ModelConfig:
-    """The same model with another number of experts."""
-    return model.model_copy(update={"experts": experts, "name": f"{model.name}_{experts}_experts"})
-
-
-TINY, SMALL = MODELS["m3vit_tiny_patch16"], MODELS["m3vit_small_patch16"]
-WORKLOADS: dict[str, Workload] = {
-    "tiny": Workload(TINY, 2),
-    "tiny-256": Workload(many_experts(TINY, 256), 1),
-    "small": Workload(SMALL, 1),
-}
+    def bound(self, frame: FrameResult) -> Bound:
+        """Bound of one frame, with the experts that had tokens in it."""
+        program = self.pathways.task(frame.task).program
+        used = {op.op: float(op.experts) for op in frame.ops if op.queue_lengths}
+        return frame_bound(program, self.results.hardware, used)
 
 
 def bench(
-    workload: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(WORKLOADS)}; all by default.")] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(WORKLOADS)}; {' and '.join(DEFAULT)} by default.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Images per task.")] = 1,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A trained model in place of random weights; needs exactly one --workload.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder; each workload writes into one of its name.")] = Path("runs"),
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random weights and images.")] = 0,
 ) -> None:
-    """Measure the MoE layers of full-size models in RTL and print the performance table."""
-    rows = []
-    for name in workload or WORKLOADS:
-        if name not in WORKLOADS:
-            raise UserError(f"workload '{name}' is unknown; choose one of {', '.join(WORKLOADS)}")
-        Console().rule(f"m3vit bench {name}")
-        folder = out / name
-        results = measure(WORKLOADS[name], folder, seed)
-        report(pathway=folder / "pathway", out=folder, energy_constants=None)
-        rows.append((name, read_pathways(folder / "pathway"), results))
-    print_table(rows)
+    """Run whole frames of full-size models in RTL and print the performance table.
+
+    A frame of `tiny` takes minutes, one of `small` up to an hour; a benchmark that was killed continues with the frame
+    that it was in.
+    """
+    names = workload or list(DEFAULT)
+    if checkpoint is not None and len(names) != 1:
+        raise UserError("--checkpoint needs exactly one --workload, which chooses the hardware")
+    runs = []
+    for name in names:
+        chosen = find_workload(name)
+        Console().rule(f"m3vit bench {name}: {origin(checkpoint)}")
+        runs.append(measure(name, chosen, out / name, frames, checkpoint, seed))
+        report(pathway=out / name / "pathway", out=out / name, energy_constants=None)
+    print_table(runs)
+    print_published(runs)
+    if any(run.results.golden_vs_rtl_mismatches for run in runs):
+        raise typer.Exit(1)
 
 
-def measure(workload: Workload, folder: Path, seed: int) -> Results:
-    """Export a randomly initialised model on real scenes and verify its MoE layers in RTL."""
-    model = workload.model.model_copy(update={"tasks": TASKS})
-    config = Config(model=model, hardware=HARDWARE["zcu104"])
-    torch.manual_seed(seed)
-    scenes = config.scenes.model_copy(update={"train_size": CALIBRATION_IMAGES})
-    calibration = load_split(scenes, model.image_hw, "train", progress=True)["image"]
-    pathways = quantise(M3ViT(model).eval(), config, calibration, progress=True)
+def measure(name: str, workload: Workload, folder: Path, frames: int, checkpoint: Path | None, seed: int) -> Run:
+    """Write the pathways of a workload and run its frames in RTL."""
+    pathways, images = make_pathways(workload, checkpoint, frames, seed)
     write_pathways(pathways, folder / "pathway")
-    images = validation_images(config, workload.images)
+    tasks = list(pathways.tasks)[: workload.tasks]
     work = (folder / "pathway" / RESULTS).parent
-    results = verify(folder / "pathway", pathways, images, TASKS, work=work)
+    try:
+        results = verify(folder / "pathway", pathways, images, tasks, work=work, switches=workload.switches)
+    except SimulationError as error:
+        typer.echo(f"m3vit: {error}", err=True)
+        raise typer.Exit(1) from error
     write_results(results, folder / "pathway" / RESULTS)
-    return results
+    return Run(name, workload, pathways, results)
 
 
-def layer_ratios(pathways: Pathways, results: Results) -> list[float]:
-    """RTL cycles over the bound of every MoE layer that ran."""
-    hardware = pathways.first.config.hardware
-    ratios = []
-    for frame in results.frames:
-        op = pathways.task(frame.task).program[frame.op]
-        limit = op_bound(op, hardware, activation_bytes(op), frame.experts)
-        ratios.append(frame.cycles / limit.cycles)
-    return ratios
+COLUMNS = (
+    "workload", "MAC/cycle", "GMAC", "frames", "elements", "wrong", "cycles", "bound", "x bound", "ms",
+    "MACs busy", "DRAM MB", "switch", "sim s",
+)  # fmt: skip
 
 
-def print_table(rows: list[tuple[str, Pathways, Results]]) -> None:
-    """One row per workload."""
-    table = Table(box=box.SIMPLE_HEAD, title="MoE layers in RTL (measured), against their bound")
-    columns = ("workload", "MAC/cycle", "experts", "layers run", "elements", "wrong", "cycles mean", "x bound mean")
-    for column in (*columns, "max", "switch", "on chip KiB", "sim cycles/s"):
+def print_table(runs: list[Run]) -> None:
+    """One row per task of a workload: means over frames."""
+    clock = runs[0].results.hardware.clock_mhz
+    title = f"Whole frames in RTL (measured) against their bound (modelled); ms at {clock:g} MHz (assumed)"
+    table = Table(box=box.SIMPLE_HEAD, title=title)
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column == "workload" else "right")
-    for name, pathways, results in rows:
-        ratios, cycles = layer_ratios(pathways, results), [frame.cycles for frame in results.frames]
-        hardware, switch = pathways.first.config.hardware, results.task_switch
-        extra = "-" if switch is None else sum(switch.switch_cycles) - sum(switch.same_task_cycles)
-        table.add_row(
-            name,
-            f"{hardware.macs_per_cycle:,}",
-            str(pathways.first.config.model.experts),
-            str(len(cycles)),
-            f"{results.elements_compared:,}",
-            str(results.golden_vs_rtl_mismatches),
-            f"{sum(cycles) / len(cycles):,.0f}",
-            f"{sum(ratios) / len(ratios):.3f}",
-            f"{max(ratios):.3f}",
-            str(extra),
-            f"{on_chip_bytes(hardware) / 1024:,.0f}",
-            f"{results.simulated_cycles / results.simulation_seconds:,.0f}",
-        )
-    Console(width=150).print(table)
+    for run in runs:
+        for task in dict.fromkeys(frame.task for frame in run.results.frames):
+            table.add_row(*row(run, task))
+    Console(width=WIDTH).print(table)
+
+
+def row(run: Run, task: str) -> tuple[str, ...]:
+    """Cells of one task."""
+    results, hardware, mine = run.results, run.results.hardware, run.results.of_task(task)
+    figures = cycles(Task(run.pathways.task(task), hardware, mine))
+    ratios = [frame.cycles / run.bound(frame).cycles for frame in mine]
+    switch = results.task_switch
+    extra = None if switch is None else sum(switch.switch_cycles) - sum(switch.same_task_cycles)
+    count = results.elements_compared // mine[0].elements
+    return (
+        f"{run.name}, {task}",
+        f"{hardware.macs_per_cycle:,}",
+        f"{figures['macs'] / 1e9:.3f}",
+        str(len(mine)),
+        f"{sum(frame.elements for frame in mine):,}",
+        str(sum(frame.mismatches for frame in mine)),
+        f"{figures['total']:,.0f}",
+        f"{figures['bound']:,}",
+        f"{sum(ratios) / len(ratios):.3f}",
+        f"{seconds(figures['total'], hardware) * 1e3:.3f}",
+        f"{figures['mac_utilisation_percent']:.1f} %",
+        f"{rtl_bytes(figures) / 1e6:.2f}",
+        "-" if extra is None else str(extra),
+        f"{results.simulation_seconds / count:.0f}",
+    )
+
+
+def print_published(runs: list[Run]) -> None:
+    """What others state for the same networks."""
+    table = Table(box=box.SIMPLE_HEAD, title="Published figures of others, whole encoders on other boards and formats")
+    for column in ("workload", "design", "board", "bits", "ms", "source"):
+        table.add_column(column, justify="right" if column == "ms" else "left")
+    for run in runs:
+        for other in run.workload.published:
+            table.add_row(run.name, other.design, other.board, other.bits, f"{other.ms:g}", other.source)
+    if table.row_count:
+        Console(width=WIDTH).print(table)
 
 
 if __name__ == "__main__":

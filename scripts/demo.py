@@ -22,12 +22,12 @@ from m3vit.scripts.verify import verify
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
-    images: Annotated[int, typer.Option(min=1, help="Validation scenes for the RTL.")] = 8,
+    images: Annotated[int, typer.Option(min=1, help="Validation scenes for the RTL.")] = 2,
 ) -> None:
     """Train, export, write the Vivado project, verify in RTL and report, at demo size.
 
-    An interrupted training continues and a finished one is reused: remove the folder to start anew. The MoE layers run
-    in RTL, the rest of the encoder in the golden integer model; the report says which figure is from where.
+    An interrupted training continues and a finished one is reused: remove the folder to start anew. Every task's whole
+    program runs in RTL, from the image to the head's output.
     """
     took: dict[str, float] = {}
     checkpoint, pathway = out / "train" / MODEL, out / "pathway"
@@ -40,7 +40,7 @@ def demo(
     with stage("project", took):
         project(pathway=pathway, backend=Backend.rtl, out=out / "project")
     with stage("verify", took):
-        verify(pathway=pathway, images=images, task=None, stall=0, wave=False)
+        verify(pathway=pathway, images=images, task=None, stall=0, mode=None, wave=False)
     with stage("report", took):
         report(pathway=pathway, out=out, energy_constants=None)
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items())

@@ -22,11 +22,9 @@ from m3vit.rtl.accelerator import MASTER, SLAVE, parameters
 from m3vit.rtl.generate import sources
 from m3vit.scripts.tcl_check import check_project
 from m3vit.sim import driver, host_image, program, regmap
-from m3vit.sim.golden.executor import Executor, State
+from m3vit.sim.golden.executor import Executor, source_format
 from m3vit.sim.pathway import Pathway, Pathways, write_pathways
-from m3vit.sim.program import Opcode
 from m3vit.sim.resources import Resources
-from m3vit.sim.synthetic import random_tokens
 
 TEMPLATES = Path(__file__).resolve().parent / "templates" / "rtl_project"
 MARKER = "project.json"
@@ -122,13 +120,11 @@ def write_host(pathways: Pathways, folder: Path) -> None:
 
 
 def write_vector(pathway: Pathway, seed: int, path: Path) -> None:
-    """Write random inputs of the first MoE operation and what golden makes of them; nothing if there is none."""
-    index = next((i for i, op in enumerate(pathway.program) if op.opcode is Opcode.MOE), None)
-    if index is None:
-        return
-    x_ND, residual_ND = random_tokens(pathway.config.model, seed)
-    step = Executor(pathway).step(index, State.of(x_ND=x_ND, residual_ND=residual_ND))
-    np.savez_compressed(path, op=np.int64(index), x=x_ND, residual=residual_ND, expected=step.result)
+    """Write a random input of a task's program and what golden makes of it."""
+    shape, kind = source_format(pathway.program[0])
+    limits = np.iinfo(kind)
+    source = np.random.default_rng(seed).integers(limits.min // 2, limits.max // 2, shape, kind)
+    np.savez_compressed(path, source=source, expected=Executor(pathway).run(source).output_NC)
 
 
 def bus_table(ports: int) -> list[dict[str, Any]]:

@@ -2,23 +2,22 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Lower bound on cycles: no schedule of the same work on the same hardware can be faster.
 
-compute = ceil(MACs / MACs per cycle), memory = ceil(bytes / sustained bytes per cycle), bound = the larger one. Weights
-count as packed by `layout.linear_bytes`: channel records and the padding to full tiles and chunks included, the padding
-between blocks not. Each byte moves once.
+compute = ceil(MACs / MACs per cycle), memory = ceil(bytes / sustained bytes per cycle), bound = the larger one. MACs
+are the model's, without padding. Bytes are the DRAM words that must be read or written once: the program, packed
+weights and tables (channel records and the padding to full tiles, chunks and DRAM words included, the padding between
+blocks not), of experts only the used ones; the image or residual stream that comes in and the result that goes out.
+Everything else stays on chip: hardware that could not hold it refuses the program (`program_check`).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from m3vit.model.config import BoardConfig, HardwareConfig
+from m3vit.model.config import UNIT_BYTES, HardwareConfig
 from m3vit.sim.flops import macs
-from m3vit.sim.layout import linear_bytes
-from m3vit.sim.program import Op, Opcode
-from m3vit.sim.program_check import GELU_BYTES, expert_bytes, regions
-
-BRAM36_BYTES, URAM_BYTES = 4608, 36864
-USABLE_ON_CHIP = 0.9
-"""Share of BRAM and URAM that a design may use (design page, "Accelerator")."""
+from m3vit.sim.layout import align
+from m3vit.sim.program import OP_BYTES, Op, Opcode
+from m3vit.sim.program_check import GELU_BYTES, expert_bytes, layer_bytes, regions, table_bytes
 
 
 @dataclass(frozen=True)
@@ -48,61 +47,50 @@ def bound(macs: float, moved: float, hardware: HardwareConfig) -> Bound:
     return Bound(macs, moved, ceil(compute), ceil(memory))
 
 
-def weight_bytes(op: Op, lanes: int, experts_used: float | None = None) -> float:
+def weight_bytes(op: Op, hardware: HardwareConfig, experts_used: float | None = None) -> float:
     """Packed weights, channel records and tables that an operation reads once.
 
     Args:
         op: the operation.
-        lanes: output channels of a tile.
+        hardware: fixes the layout.
         experts_used: experts that have tokens (MOE), a mean over frames if fractional; None counts all experts.
     """
-    if op.opcode is not Opcode.MOE:
-        return sum(region.size for region in regions(op, lanes))
+    if op.opcode not in (Opcode.MOE, Opcode.MLP):
+        return sum(region.size for region in regions(op, hardware))
+    router = layer_bytes(op.experts, op.in_features, hardware) if op.opcode is Opcode.MOE else 0
     used = op.experts if experts_used is None else experts_used
-    router = linear_bytes(op.experts, op.in_features, lanes)
-    return router + GELU_BYTES + used * expert_bytes(op.in_features, op.out_features, lanes)
+    return router + table_bytes(GELU_BYTES, hardware) + used * expert_bytes(op.in_features, op.out_features, hardware)
 
 
 def activation_bytes(op: Op) -> int:
-    """Input and output of an operation that runs alone: int8 x and qkv, int16 residual and result, uint8 pixels."""
-    rows, wide, narrow = op.rows, op.out_features, op.in_features
+    """Image (PATCH_EMBED) or residual stream (LOAD) that comes in, or the result that goes out (STORE)."""
     match op.opcode:
         case Opcode.PATCH_EMBED:
-            return 3 * op.operands[1] * op.operands[2] + 2 * rows * wide
-        case Opcode.LAYER_NORM:
-            return 3 * rows * narrow
-        case Opcode.LINEAR | Opcode.ATTENTION:
-            return rows * (narrow + wide)
-        case Opcode.LINEAR_RESIDUAL:
-            return rows * (narrow + 4 * wide)
-        case Opcode.MLP | Opcode.MOE:
-            return 5 * rows * narrow
-        case Opcode.HEAD:
-            return rows * narrow + 2 * (rows - 1) * wide
-
-
-def frame_activation_bytes(op: Op, fits_on_chip: bool) -> int:
-    """As `activation_bytes`, but inside a frame: what fits on chip stays there, only image and result cross."""
-    if not fits_on_chip:
-        return activation_bytes(op)
-    if op.opcode is Opcode.PATCH_EMBED:
-        return 3 * op.operands[1] * op.operands[2]
-    return 2 * (op.rows - 1) * op.out_features if op.opcode is Opcode.HEAD else 0
-
-
-def working_set_bytes(op: Op) -> int:
-    """Residual (2 bytes), x (1) and queries, keys, values (3) of every channel of every token."""
-    if op.opcode in (Opcode.MOE, Opcode.LAYER_NORM, Opcode.MLP):
-        return 6 * op.rows * op.in_features
+            return 3 * op.operands[1] * op.operands[2]
+        case Opcode.LOAD:
+            return 2 * op.rows * op.in_features
+        case Opcode.STORE:
+            return 2 * op.rows * align(op.out_features, UNIT_BYTES)
     return 0
 
 
-def activations_fit(program: tuple[Op, ...], board: BoardConfig) -> bool:
-    """Whether all activations of a program fit into the share of BRAM and URAM that a design may use."""
-    capacity = board.bram36 * BRAM36_BYTES + board.uram * URAM_BYTES
-    return max(working_set_bytes(op) for op in program) <= USABLE_ON_CHIP * capacity
+def moved_bytes(op: Op, hardware: HardwareConfig, experts_used: float | None = None) -> float:
+    """All bytes of an operation: itself, its weights (see `weight_bytes`), image, source or result."""
+    return OP_BYTES + weight_bytes(op, hardware, experts_used) + activation_bytes(op)
 
 
-def op_bound(op: Op, hardware: HardwareConfig, activations: float, experts_used: float | None = None) -> Bound:
-    """Bound of one operation that moves `activations` bytes of activations; see `weight_bytes` for `experts_used`."""
-    return bound(macs(op), weight_bytes(op, hardware.lanes, experts_used) + activations, hardware)
+def op_bound(op: Op, hardware: HardwareConfig, experts_used: float | None = None) -> Bound:
+    """Bound of one operation; see `weight_bytes` for `experts_used`."""
+    return bound(macs(op), moved_bytes(op, hardware, experts_used), hardware)
+
+
+def frame_bound(program: Sequence[Op], hardware: HardwareConfig, experts_used: Mapping[int, float]) -> Bound:
+    """Bound of a whole program.
+
+    Args:
+        program: the operations.
+        hardware: what it runs on.
+        experts_used: experts that have tokens, by the index of the MOE operation; all where it is missing.
+    """
+    moved = sum(moved_bytes(op, hardware, experts_used.get(index)) for index, op in enumerate(program))
+    return bound(sum(macs(op) for op in program), moved, hardware)

@@ -24,13 +24,30 @@ from m3vit.sim.driver import Accelerator
 PERIOD_NS = 10
 """Simulated clock period. Results are in cycles; the clock of the hardware is an assumption of the config."""
 DRAM_VARIABLE = "M3VIT_DRAM"
+RESET_CYCLES = 80
+"""Longer than the longest pipeline without reset."""
 PAGE = 4096
+ORDERS = np.dtype(
+    [
+        (name, "<u8")
+        for name in (
+            "stall_percent", "jitter_cycles", "read_error", "write_error", "read_silence", "write_silence",
+        )
+    ]
+)  # fmt: skip
+"""Start of the DRAM file: what the simulated memory shall do to the accelerator (m3vit_dram.cpp).
+
+stall_percent: chance that the memory withholds a handshake in a cycle; jitter_cycles: largest random extra latency of a
+read burst; *_error: number of the beat of 16 bytes that is answered with an error, 1 is the next; *_silence: number of
+the beat after which nothing is answered any more. Zero is none.
+"""
 
 
 class SimulatedBuffer(np.ndarray[Any, np.dtype[Any]]):
     """A NumPy view of simulated DRAM with the calls of `pynq.Buffer`. Host and accelerator share it: no caches."""
 
     physical_address: int
+    dram: "SimulatedDram"
 
     def flush(self) -> None:
         """Nothing to do: writes are visible at once."""
@@ -39,7 +56,8 @@ class SimulatedBuffer(np.ndarray[Any, np.dtype[Any]]):
         """Nothing to do: reads see the latest data."""
 
     def freebuffer(self) -> None:
-        """Nothing to do: the memory of a simulation lives as long as the simulation."""
+        """Give the range back."""
+        self.dram.free(self.physical_address)
 
 
 class SimulatedDram:
@@ -47,7 +65,8 @@ class SimulatedDram:
 
     def __init__(self, path: Path) -> None:
         self.data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r+")
-        self._next = PAGE  # address zero stays unused, as on a board
+        self._orders = np.asarray(self.data)[: ORDERS.itemsize].view(ORDERS)
+        self._used: dict[int, int] = {0: PAGE}  # start to end; no buffer lies in the first page
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> SimulatedBuffer:
         """Contiguous buffer, like `pynq.allocate`.
@@ -56,13 +75,30 @@ class SimulatedDram:
             MemoryError: the file is too small.
         """
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        start = self._next
+        start = 0
+        for first, end in sorted(self._used.items()):
+            if start + size <= first:
+                break
+            start = -(-end // PAGE) * PAGE
         if start + size > self.data.size:
             raise MemoryError(f"the simulated DRAM of {self.data.size} bytes is full")
-        self._next = -(-(start + size) // PAGE) * PAGE
+        self._used[start] = start + size
         buffer = self.data[start : start + size].view(dtype).reshape(shape).view(SimulatedBuffer)
-        buffer.physical_address = start
+        buffer.physical_address, buffer.dram = start, self
         return buffer
+
+    def order(self, **orders: int) -> None:
+        """Tell the memory how to behave, see ORDERS; what is not named is cleared."""
+        self._orders[0] = tuple(orders.pop(name, 0) for name in ORDERS.names or ())
+        assert not orders, orders
+
+    def ordered(self, name: str) -> int:
+        """What is left of an order; 0 if an error has struck."""
+        return int(self._orders[name][0])
+
+    def free(self, start: int) -> None:
+        """Make the range of a buffer available again."""
+        del self._used[start]
 
 
 class SimulatedRegisters:
@@ -93,7 +129,7 @@ async def reset(dut: Any) -> None:
     """Start the clock and reset for longer than the longest pipeline."""
     Clock(dut.aclk, PERIOD_NS, "ns", impl="gpi").start()
     dut.aresetn.value = 0
-    await ClockCycles(dut.aclk, 40)
+    await ClockCycles(dut.aclk, RESET_CYCLES)
     dut.aresetn.value = 1
     await ClockCycles(dut.aclk, 2)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Cycles of one task against their bound: every operation of the program, measured in RTL where it was."""
+"""Cycles of one task's frames against their bound: the whole program, and every operation's share of it."""
 
 import re
 from collections.abc import Sequence
@@ -9,49 +9,51 @@ from statistics import fmean
 from typing import Any
 
 from m3vit.model.config import WORD_BYTES, HardwareConfig
-from m3vit.sim.bound import (
-    Bound,
-    activation_bytes,
-    activations_fit,
-    bound,
-    frame_activation_bytes,
-    op_bound,
-    weight_bytes,
-)  # fmt: skip
+from m3vit.sim.bound import Bound, activation_bytes, frame_bound, op_bound, weight_bytes
 from m3vit.sim.pathway import Pathway
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import regions
-from m3vit.sim.results import FrameResult
+from m3vit.sim.results import FrameResult, OpResult
 
 COUNTERS = ("compute", "stall_weight", "stall_input", "stall_output")
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the figures of one task are made of."""
+    """What the figures of one task are made of.
+
+    Attributes:
+        pathway: the task's program.
+        hardware: what it ran on, or was exported for.
+        frames: that ran in RTL, with the counters of every operation; none if none did.
+    """
 
     pathway: Pathway
     hardware: HardwareConfig
     frames: Sequence[FrameResult]
 
-    def frames_of(self, index: int) -> list[FrameResult]:
-        """RTL runs of one operation."""
-        return [frame for frame in self.frames if frame.op == index]
+    def frames_of(self, index: int) -> list[OpResult]:
+        """RTL counters of one operation, a frame each."""
+        return [frame.ops[index] for frame in self.frames]
 
-    def experts_used(self, index: int) -> float | None:
-        """Mean number of experts with tokens in a MOE operation; None if it was not measured."""
-        frames = self.frames_of(index)
-        return fmean(frame.experts for frame in frames) if frames else None
+    @property
+    def frame_cycles(self) -> list[int]:
+        """Cycles of every frame, from START to DONE."""
+        return [frame.cycles for frame in self.frames]
+
+    @property
+    def experts_used(self) -> dict[int, float]:
+        """Mean number of experts with tokens by the index of the MOE operation; empty if nothing ran."""
+        return {
+            index: fmean(frame.experts for frame in frames)
+            for index in self.moe_ops
+            if (frames := self.frames_of(index))
+        }
 
     @property
     def moe_ops(self) -> list[int]:
-        """Indices of the MOE operations: what this hardware runs."""
+        """Indices of the MOE operations."""
         return [index for index, op in enumerate(self.pathway.program) if op.opcode is Opcode.MOE]
-
-    @property
-    def covered(self) -> list[int]:
-        """Indices of the operations that were measured in RTL, or all MOE operations if none was."""
-        return [index for index in self.moe_ops if self.frames_of(index)] or self.moe_ops
 
 
 def seconds(cycles: float, hardware: HardwareConfig) -> float:
@@ -61,52 +63,31 @@ def seconds(cycles: float, hardware: HardwareConfig) -> float:
 
 def cycles(task: Task) -> dict[str, Any]:
     """The `cycles` part of the report."""
-    rows = [_op_row(task, index) for index in range(len(task.pathway.program))]
-    covered = [rows[index] for index in task.covered]
-    work = bound(sum(row["macs"] for row in covered), sum(row["bytes"] for row in covered), task.hardware)
-    total = sum(row["cycles"] for row in covered) if task.frames else None
+    program, used = task.pathway.program, task.experts_used
+    work = frame_bound(program, task.hardware, used)
+    total = fmean(task.frame_cycles) if task.frames else None
     return {
         "source": "rtl" if task.frames else "model",
         "covers": _covers(task),
-        "ops_not_in_rtl": [row["index"] for row in rows if row["cycles"] is None],
+        "experts": "as measured" if task.frames else "all",
         "total": total,
         **_bound_tree(work),
         "ratio_to_bound": _ratio(total, work.cycles),
         "mac_utilisation_percent": 100 * work.macs / task.hardware.macs_per_cycle / total if total else None,
         "clock_mhz": task.hardware.clock_mhz,
         "latency_ms": seconds(total, task.hardware) * 1e3 if total else None,
-        "frame_bound": frame_bound(task),
-        "per_op": rows,
+        "bound_latency_ms": seconds(work.cycles, task.hardware) * 1e3,
+        "per_op": [_op_row(task, index, used.get(index)) for index in range(len(program))],
     }
 
 
 def _covers(task: Task) -> str:
+    count = len(task.pathway.program)
     if not task.frames:
-        return f"the {len(task.moe_ops)} MoE layers, bound only: nothing was run in RTL"
-    count = len({frame.image for frame in task.frames})
-    images = f"{count} image{'s' if count > 1 else ''}"
-    return (
-        f"{len(task.covered)} of {len(task.moe_ops)} MoE layers, each run alone in RTL, mean over {images}; "
-        "activations in and out cross DRAM"
-    )
-
-
-def frame_bound(task: Task) -> dict[str, Any]:
-    """Bound of the whole program as one frame: activations stay on chip if they fit, experts as measured or all."""
-    program = task.pathway.program
-    fits = activations_fit(program, task.hardware.board)
-    used = {index: task.experts_used(index) for index in task.moe_ops}
-    bounds = [
-        op_bound(op, task.hardware, frame_activation_bytes(op, fits), used.get(index))
-        for index, op in enumerate(program)
-    ]
-    work = bound(sum(b.macs for b in bounds), sum(b.bytes for b in bounds), task.hardware)
-    return {
-        **_bound_tree(work),
-        "latency_ms": seconds(work.cycles, task.hardware) * 1e3,
-        "activations_fit_on_chip": fits,
-        "experts": "all" if None in used.values() else "as measured",
-    }
+        return f"all {count} operations of a frame, bound only: nothing was run in RTL"
+    frames = len(task.frame_cycles)
+    images = f"{frames} image{'s' if frames > 1 else ''}"
+    return f"all {count} operations of a frame, image in to result out, run in RTL, mean over {images}"
 
 
 def _bound_tree(work: Bound) -> dict[str, Any]:
@@ -123,23 +104,18 @@ def _ratio(measured: float | None, least: int) -> float | None:
     return measured / least if measured is not None and least else None
 
 
-def _op_row(task: Task, index: int) -> dict[str, Any]:
+def _op_row(task: Task, index: int, used: float | None) -> dict[str, Any]:
     op, frames = task.pathway.program[index], task.frames_of(index)
-    used = task.experts_used(index)
-    alone = op.opcode is Opcode.MOE
-    fits = activations_fit(task.pathway.program, task.hardware.board)
-    activations = activation_bytes(op) if alone else frame_activation_bytes(op, fits)
-    work = op_bound(op, task.hardware, activations, used)
+    work = op_bound(op, task.hardware, used)
     measured = _measured(frames)
     return {
         "index": index,
         "opcode": op.opcode.name,
-        "layer": layer_of(task.pathway, op),
+        "layer": layer_of(task.pathway, index),
         "source": "rtl" if frames else None,
         **_bound_tree(work),
-        "weight_bytes": weight_bytes(op, task.hardware.lanes, used),
-        "activation_bytes": activations,
-        "bound_without_activations": op_bound(op, task.hardware, 0, used).cycles,
+        "weight_bytes": weight_bytes(op, task.hardware, used),
+        "activation_bytes": activation_bytes(op),
         "ratio_to_bound": _ratio(measured["cycles"], work.cycles),
         "experts_used": used,
         "expert_tokens": _expert_tokens(op, frames),
@@ -147,7 +123,7 @@ def _op_row(task: Task, index: int) -> dict[str, Any]:
     }
 
 
-def _measured(frames: Sequence[FrameResult]) -> dict[str, Any]:
+def _measured(frames: Sequence[OpResult]) -> dict[str, Any]:
     """Means of the counters over images; all None without frames."""
     if not frames:
         names = ("cycles", "cycles_min", "cycles_max", *COUNTERS, "read_bytes", "write_bytes", "runs")
@@ -164,16 +140,19 @@ def _measured(frames: Sequence[FrameResult]) -> dict[str, Any]:
     }
 
 
-def _expert_tokens(op: Op, frames: Sequence[FrameResult]) -> list[float] | None:
-    """Mean queue length of every expert, experts without tokens included."""
-    if not frames:
+def _expert_tokens(op: Op, frames: Sequence[OpResult]) -> list[float] | None:
+    """Mean queue length of every expert of a MOE operation, experts without tokens included."""
+    if not frames or op.opcode is not Opcode.MOE:
         return None
     return [fmean(frame.queue_lengths.get(expert, 0) for frame in frames) for expert in range(op.experts)]
 
 
-def layer_of(pathway: Pathway, op: Op) -> int | None:
-    """The transformer block whose parameters an operation reads; None for attention and what lies outside."""
-    offsets = {region.offset for region in regions(op, pathway.config.hardware.lanes)}
+def layer_of(pathway: Pathway, index: int) -> int | None:
+    """The transformer block that an operation belongs to; None for what lies before and behind the blocks."""
+    op = pathway.program[index]
+    if op.opcode is Opcode.ATTENTION:  # has no parameters in the image
+        return layer_of(pathway, index - 1)
+    offsets = {region.offset for region in regions(op, pathway.config.hardware)}
     names = (name for name, block in pathway.blocks.items() if block.offset in offsets)
     match = re.match(r"blocks\.(\d+)\.", next(names, ""))
     return int(match[1]) if match else None

@@ -4,7 +4,7 @@
 
 Needs the standard library, NumPy and its neighbours `regmap`, `program` and `host_image`; pynq only in
 `Accelerator.from_overlay`. Works with Python 3.10, which PYNQ images bring. All calls are synchronous.
-Shapes: N tokens, D channels.
+Shapes: H x W pixels, N tokens, D channels of the residual stream, R rows and C channels of the result.
 """
 
 import time
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3vit.sim.host_image import AcceleratorError, Bytes, Capacity, Image, Task, read_image
-from m3vit.sim.program import PROGRAM_VERSION, Opcode
+from m3vit.sim.program import PROGRAM_VERSION, Op, Opcode
 from m3vit.sim.regmap import (
     COUNTER_SLOTS,
     ERROR_TEXT,
@@ -27,16 +27,30 @@ from m3vit.sim.regmap import (
     TASK_SLOTS,
     Control,
     Error,
+    Mode,
     Status,
     task_entry,
 )
 
-__all__ = ["ALIGNMENT", "Accelerator", "AcceleratorError", "Buffer", "Counters", "Image", "Memory", "Registers"]
+__all__ = [
+    "ALIGNMENT",
+    "Accelerator",
+    "AcceleratorError",
+    "Buffer",
+    "Counters",
+    "Image",
+    "Memory",
+    "Mode",
+    "Registers",
+    "result_bytes",
+]
 
 ALIGNMENT = 1024
 """The accelerator addresses memory in stripes of this many bytes."""
 POLL_SECONDS = 50e-6
 MAX_ADDRESS = 1 << 40
+UNIT = 32
+"""Rows of residual stream and result have a pitch of a multiple of this many channels."""
 
 
 class Registers(Protocol):
@@ -74,7 +88,11 @@ Pause = Callable[[float], Any]
 
 @dataclass(frozen=True)
 class Counters:
-    """What one operation did; cycles of the accelerator's clock and 64-byte DRAM words (registers OP_*)."""
+    """What one operation did; cycles of the accelerator's clock and 64-byte DRAM words (registers OP_*).
+
+    Each cycle of a run belongs to one operation, so `cycles` of all operations add up to the run. Words count for the
+    operation that needs them, whenever they are read.
+    """
 
     cycles: int
     compute: int
@@ -84,6 +102,7 @@ class Counters:
     stall_input: int
     stall_output: int
     experts: int
+    loads: int
 
 
 class Memory:
@@ -162,7 +181,24 @@ class Accelerator:
     def capacity(self) -> Capacity:
         """Capacity of the bitstream, from its registers."""
         first, second, third = (self._read(f"CAPACITY{i}") for i in range(3))
-        return Capacity(first & 0xFFFF, first >> 16, second & 0xFFFF, second >> 16, third & 0xFF)
+        return Capacity(
+            lanes=first & 0xFF,
+            groups=first >> 8 & 0xFF,
+            max_tokens=first >> 16,
+            max_dim=second & 0xFFFF,
+            max_hidden=second >> 16,
+            max_top_k=third & 0xFF,
+            max_block=third >> 16,
+        )
+
+    @property
+    def mode(self) -> Mode:
+        """Schedule of the next runs; no flag is the accelerator's own, the others are there to compare with."""
+        return Mode(self._read("MODE") & 0xF)
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        self._write("MODE", mode)
 
     @property
     def image(self) -> Image:
@@ -206,74 +242,41 @@ class Accelerator:
         """
         self._write("TASK", self.image.task(task).slot)
 
-    def run(
-        self, task: str, first_op: int, op_count: int, source: Bytes, result_bytes: int, timeout: float = 10.0
-    ) -> Bytes:
-        """Run operations of a task.
+    def run(self, task: str, source: npt.NDArray[Any], timeout: float = 10.0) -> npt.NDArray[np.int16]:
+        """Run the whole program of a task on one input.
 
         Args:
             task: its name.
-            first_op: index of the first operation.
-            op_count: how many; 0 means all that follow.
-            source: uint8, the input activations.
-            result_bytes: size of the result.
+            source: uint8 image (H, W, 3); for a program that begins with LOAD the int16 residual stream (N, D).
             timeout: seconds of `clock`.
 
         Returns:
-            The result, uint8 of `result_bytes`.
+            What the program stores: the head's output of every patch, int16 (R, C); a program without HEAD stores the
+            residual stream (N, D).
 
         Raises:
             AcceleratorError: the accelerator is busy, reports an error or does not finish in time.
+            ValueError: no such task, or the source is not of the program's shape and type.
         """
+        entry = self.image.task(task)
+        first, last = self.image.operation(task, 0), self.image.operation(task, entry.operations - 1)
+        shape, kind = _source_format(first)
+        if source.shape != shape or source.dtype != kind:
+            wanted, got = f"{shape} {np.dtype(kind)}", f"{source.shape} {source.dtype}"
+            raise ValueError(f"the input of task '{task}' must be {wanted}, not {got}")
         self._check_idle()
-        source_block, result_block = self._block("source", source.size), self._block("result", result_bytes)
-        source_block.fill(source)
+        size = result_bytes(last)
+        source_block, result_block = self._block("source", source.nbytes), self._block("result", size)
+        source_block.fill(_as_bytes(source))
         result_block.flush()
         self.select(task)
-        self._write("FIRST_OP", first_op)
-        self._write("OP_COUNT", op_count)
         self._write_address("SOURCE", source_block.address)
         self._write_address("RESULT", result_block.address)
         self._write("CONTROL", Control.CLEAR)
         self._write("CONTROL", Control.START)
         self.wait(timeout)
-        return result_block.fetch(result_bytes)
-
-    def run_moe(
-        self,
-        task: str,
-        op_index: int,
-        x_ND: npt.NDArray[np.int8],
-        residual_ND: npt.NDArray[np.int16],
-        timeout: float = 10.0,
-    ) -> npt.NDArray[np.int16]:
-        """Run one Mixture-of-Experts operation: residual + combine(experts(x)).
-
-        Args:
-            task: its name; chooses the router.
-            op_index: index of the operation in the task's program.
-            x_ND: normalised tokens, int8.
-            residual_ND: residual stream, int16.
-            timeout: seconds of `clock`.
-
-        Returns:
-            The new residual stream, int16 (N, D).
-
-        Raises:
-            AcceleratorError: see `run`.
-            ValueError: not a MoE operation, or the arrays are not of its shape and type.
-        """
-        op = self.image.operation(task, op_index)
-        shape = (op.rows, op.in_features)
-        if op.opcode is not Opcode.MOE:
-            raise ValueError(f"operation {op_index} of task '{task}' is {op.opcode.name}, not MOE")
-        for name, array, kind in (("x", x_ND, np.int8), ("residual", residual_ND, np.int16)):
-            if array.shape != shape or array.dtype != kind:
-                wanted, got = f"{shape} {np.dtype(kind)}", f"{array.shape} {array.dtype}"
-                raise ValueError(f"{name} of operation {op_index} of task '{task}' must be {wanted}, not {got}")
-        source = np.concatenate([_as_bytes(x_ND), _as_bytes(residual_ND.astype("<i2"))])
-        result = self.run(task, op_index, 1, source, 2 * x_ND.size, timeout)
-        return result.view("<i2").astype(np.int16).reshape(shape)
+        result = result_block.fetch(size).view("<i2").reshape(last.rows, -1)
+        return np.ascontiguousarray(result[:, : last.out_features], np.int16)
 
     def wait(self, timeout: float = 10.0) -> None:
         """Wait for the end of a run.
@@ -291,7 +294,7 @@ class Accelerator:
             raise self._failure()
 
     def counters(self, op_index: int) -> Counters:
-        """Counters of an operation of the last run."""
+        """Counters of an operation of the last run; zeros for one that had no cycle and read nothing."""
         self._write("COUNTER_OP", op_index % COUNTER_SLOTS)
         return Counters(**{name: self._read(f"OP_{name.upper()}") for name in Counters.__dataclass_fields__})
 
@@ -367,6 +370,18 @@ class Accelerator:
     def _write_address(self, name: str, address: int) -> None:
         self._write(f"{name}_LO", address & 0xFFFFFFFF)
         self._write(f"{name}_HI", address >> 32)
+
+
+def result_bytes(store: Op) -> int:
+    """Bytes that a STORE operation writes: int16 rows, their channels rounded up to whole units."""
+    return 2 * store.rows * -(-store.out_features // UNIT) * UNIT
+
+
+def _source_format(first: Op) -> tuple[tuple[int, ...], type[np.generic]]:
+    """Shape and type of what a program whose first operation is `first` takes in."""
+    if first.opcode is Opcode.LOAD:
+        return (first.rows, first.in_features), np.int16
+    return (first.operands[1], first.operands[2], 3), np.uint8
 
 
 def _as_bytes(array: npt.NDArray[Any]) -> Bytes:

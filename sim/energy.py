@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from m3vit.model.config import WORD_BYTES, Frozen, HardwareConfig, one_sentence
+from m3vit.model.config import Frozen, HardwareConfig, one_sentence
 from m3vit.model.errors import UserError, read_file
 from m3vit.sim.golden.arith import ACC_BITS
 
@@ -101,7 +101,7 @@ def on_chip_traffic(engine_cycles: float, dram_bytes: float, vector_elements: fl
     byte from or to DRAM and every produced 16-bit value is written once and read once.
     """
     accumulators = 2 * hardware.lanes * ACC_BITS / 8
-    return engine_cycles * (WORD_BYTES + accumulators) + 2 * dram_bytes + 2 * 2 * vector_elements
+    return engine_cycles * (hardware.inputs + accumulators) + 2 * dram_bytes + 2 * 2 * vector_elements
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,23 @@ Bars and heat maps are plain HTML boxes that reflow on a phone; only the time li
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 from math import ceil, floor, log10
 from typing import Any
 
 from markupsafe import Markup
 
 MISSING = "–"
-LANES = ("input", "route", "load", "compute", "output")
+LANES = ("input", "load", "norm", "compute", "output")
 LANE_TITLE = {
-    "input": "load tokens", "route": "route", "load": "load weights", "compute": "compute", "output": "store result",
+    "input": "image, positions", "load": "load weights", "norm": "LayerNorm", "compute": "oldest in engine",
+    "output": "store result",
 }  # fmt: skip
-WIDTH, LEFT, TOP, LANE, GAP, AXIS = 960, 104, 8, 30, 8, 30
+SHORT = {
+    "PATCH_EMBED": "patch", "LAYER_NORM": "norm", "LINEAR": "qkv", "ATTENTION": "att", "LINEAR_RESIDUAL": "proj",
+    "MLP": "MLP", "MOE": "MoE", "HEAD": "head", "LOAD": "load", "STORE": "store",
+}  # fmt: skip
+"""Names of operations inside the boxes of the time line."""
+WIDTH, LEFT, TOP, LANE, GAP, AXIS = 960, 118, 8, 30, 8, 30
 """Sizes of the time line in SVG units."""
 
 
@@ -38,16 +43,41 @@ def stack(parts: Sequence[tuple[str, str, float]], full: float) -> list[Segment]
     return [Segment(label, css, value, 100 * value / full if full else 0.0) for label, css, value in parts if value > 0]
 
 
+CYCLE_PARTS = (
+    ("compute", "c-blue", "computing"),
+    ("stall_weight", "c-orange", "waiting for weights"),
+    ("stall_input", "c-sky", "waiting for rows: norm, routing, draining"),
+    ("stall_output", "c-purple", "waiting for the output"),
+)
+"""Counter, CSS class and meaning."""
+REST = ("c-grey", "nothing of these: filling, storing")
+CYCLE_LEGEND = [*((css, label) for _, css, label in CYCLE_PARTS), REST]
+
+
 def cycle_stack(row: dict[str, Any], full: float) -> list[Segment]:
-    """Where the cycles of one operation went: the engine's counters, and what is left over."""
-    counted = [
-        ("computing", "c-blue", row["compute"]),
-        ("waiting for weights", "c-orange", row["stall_weight"]),
-        ("no command: routing, loading, draining", "c-sky", row["stall_input"]),
-        ("waiting for the output", "c-purple", row["stall_output"]),
-    ]
+    """Where the cycles of some operations went: the engine's counters, and what is left over."""
+    counted = [(label, css, row[name]) for name, css, label in CYCLE_PARTS]
     rest = row["cycles"] - sum(value for _, _, value in counted)
-    return stack([*counted, ("not counted", "c-grey", rest)], full)
+    return stack([*counted, (REST[1], REST[0], rest)], full)
+
+
+def by_opcode(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Operations of each kind together, in the order in which they first appear; cycles are None if nothing ran."""
+    kinds = dict.fromkeys(row["opcode"] for row in rows)
+    return [_together(kind, [row for row in rows if row["opcode"] == kind]) for kind in kinds]
+
+
+def _together(kind: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    ran = all(row["cycles"] is not None for row in rows)
+    counted = ("cycles", "compute", "stall_weight", "stall_input", "stall_output")
+    sums = {name: sum(row[name] for row in rows) if ran else None for name in counted}
+    bound = max(sum(row["bound_compute"] for row in rows), sum(row["bound_memory"] for row in rows))
+    return {"opcode": kind, "count": len(rows), "bound": bound, **sums}
+
+
+def share_percent(rows: Sequence[dict[str, Any]], counter: str, total: float | None) -> float | None:
+    """Share of a counter in all cycles of a frame; None if nothing ran."""
+    return 100 * sum(row[counter] for row in rows) / total if total else None
 
 
 ENERGY_CSS = {
@@ -77,13 +107,18 @@ def nice_ticks(last: float, count: int = 6) -> list[int]:
     return list(range(0, floor(last) + 1, step))
 
 
-def timeline_svg(events: Sequence[dict[str, Any]]) -> Markup:
-    """Time line of one operation: a lane per kind of work, a box per event, experts alternate in shade."""
+def timeline_svg(events: Sequence[dict[str, Any]], opcodes: Sequence[str]) -> Markup:
+    """Time line of one frame: a lane per kind of work, a box per event, operations alternate in shade.
+
+    Args:
+        events: see `m3vit.sim.results.Event`.
+        opcodes: names of the program's operations.
+    """
     last = max((event["end"] for event in events), default=1) or 1
     scale = (WIDTH - LEFT - 12) / last
     height = TOP + len(LANES) * (LANE + GAP) + AXIS
-    body = [*_axis(last, scale, height), *_lanes(), *(_box(event, scale) for event in events)]
-    label = f"Time line of one MoE layer over {last:,} cycles"
+    body = [*_axis(last, scale, height), *_lanes(), *(_box(event, scale, opcodes) for event in events)]
+    label = f"Time line of one frame over {last:,} cycles"
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">' + "".join(body) + "</svg>"
     )
@@ -109,16 +144,16 @@ def _axis(last: float, scale: float, height: int) -> list[str]:
     return parts
 
 
-def _box(event: dict[str, Any], scale: float) -> str:
-    kind, expert = event["kind"], event["expert"]
-    x, width = LEFT + event["start"] * scale, max((event["end"] - event["start"]) * scale, 1.0)
-    shade = "" if expert is None else f" odd{expert % 2}"
-    name = LANE_TITLE[kind] + ("" if expert is None else f", expert {expert}")
-    title = escape(f"{name}: cycles {event['start']:,} to {event['end']:,}")
-    box = f'<rect class="t-{kind}{shade}" x="{x:.1f}" y="{_lane_y(kind)}" width="{width:.1f}" height="{LANE}" rx="2"/>'
-    text = ""
-    if expert is not None and width >= 9 * len(str(expert)) + 4:
-        text = f'<text class="inbox" x="{x + width / 2:.1f}" y="{_lane_y(kind) + LANE / 2 + 4}">{expert}</text>'
+def _box(event: dict[str, Any], scale: float, opcodes: Sequence[str]) -> str:
+    kind, op, expert = event["kind"], event["op"], event["expert"]
+    x, width = LEFT + event["start"] * scale, max((event["end"] - event["start"]) * scale, 0.5)
+    name = f"{LANE_TITLE[kind]}: operation {op} {opcodes[op]}" + ("" if expert is None else f", expert {expert}")
+    title = escape(f"{name}, cycles {event['start']:,} to {event['end']:,}")
+    top, shade = _lane_y(kind), (op if expert is None else expert) % 2
+    box = f'<rect class="t-{kind} odd{shade}" x="{x:.1f}" y="{top}" width="{width:.1f}" height="{LANE}" rx="1"/>'
+    label, text = SHORT[opcodes[op]] if expert is None else str(expert), ""
+    if width >= 7 * len(label) + 4:
+        text = f'<text class="inbox" x="{x + width / 2:.1f}" y="{top + LANE / 2 + 4}">{label}</text>'
     return f"<g><title>{title}</title>{box}{text}</g>"
 
 
@@ -140,26 +175,6 @@ def size(value: float | None) -> str:
         if value >= factor:
             return f"{number(value / factor)} {unit}"
     return f"{value:,.0f} B"
-
-
-def overlap_percent(events: Sequence[dict[str, Any]]) -> float | None:
-    """Share of the weight-loading time that lies under computing; None without loads."""
-    loads, computes = _merged(events, "load"), _merged(events, "compute")
-    total = sum(end - start for start, end in loads)
-    hidden = sum(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a in loads for b in computes)
-    return 100 * hidden / total if total else None
-
-
-def _merged(events: Sequence[dict[str, Any]], kind: str) -> list[tuple[int, int]]:
-    """Union of the intervals of one kind, ascending and disjoint."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted((event["start"], event["end"]) for event in events if event["kind"] == kind):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    assert all(first[1] < second[0] for first, second in pairwise(merged))
-    return merged
 
 
 def columns(count: int) -> int:

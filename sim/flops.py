@@ -29,12 +29,12 @@ def macs(op: Op) -> int:
         case Opcode.LINEAR | Opcode.LINEAR_RESIDUAL:
             return op.rows * plane
         case Opcode.MLP:
-            return 2 * op.rows * plane
+            return 2 * op.rows * plane * op.experts
         case Opcode.ATTENTION:
             return 2 * op.rows * op.rows * op.out_features
         case Opcode.MOE:
             return router_macs(op) + 2 * entries(op) * plane
-        case Opcode.LAYER_NORM:
+        case Opcode.LAYER_NORM | Opcode.LOAD | Opcode.STORE:
             return 0
 
 
@@ -62,9 +62,11 @@ def vector_elements(op: Op) -> int:
         case Opcode.ATTENTION:
             return op.rows * (op.rows * op.heads + op.out_features)
         case Opcode.MLP:
-            return op.rows * (op.in_features + op.out_features)
+            return op.rows * (op.in_features + op.out_features) * op.experts
         case Opcode.MOE:
             return op.rows * op.experts + entries(op) * (op.in_features + op.out_features)
+        case Opcode.LOAD | Opcode.STORE:
+            return 0
 
 
 @dataclass(frozen=True)

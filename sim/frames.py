@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Runs inside the simulator: drives the accelerator through the host driver, one MoE operation per case, and compares.
+"""Runs inside the simulator: drives the accelerator through the host driver, one whole frame per case, and compares.
 
-Started by `m3vit.sim.verification`; reads CASES, appends one JSON line per case to OUTCOME.
+Started by `m3vit.sim.verification`; reads CASES, appends one JSON line per frame to OUTCOME.
 """
 
 import json
@@ -16,29 +16,29 @@ import cocotb
 import numpy as np
 
 from m3vit.sim import cosim
-from m3vit.sim.driver import Accelerator
+from m3vit.sim.driver import Accelerator, Mode
 
 PATHWAY_VARIABLE = "M3VIT_PATHWAY"
 CASES_VARIABLE = "M3VIT_CASES"
 OUTCOME_VARIABLE = "M3VIT_OUTCOME"
-SECONDS = 1.0
-"""Limit of simulated time per operation, far beyond any real run."""
+SECONDS = 10.0
+"""Limit of simulated time per frame (10^9 cycles), far beyond any real run."""
 
 
 def run_case(accelerator: Accelerator, cases: Any, index: int) -> dict[str, Any]:
-    """Run one case; its counters, and the elements in which it differs from golden."""
-    task, op = str(cases["task"][index]), int(cases["op"][index])
-    expected_ND = cases[f"expected{index}"]
+    """Run one frame; its counters, and the elements in which it differs from golden."""
+    task = str(cases["task"][index])
+    expected_RC = cases[f"expected{index}"]
     start = time.perf_counter()
-    result_ND = accelerator.run_moe(task, op, cases[f"x{index}"], cases[f"residual{index}"], timeout=SECONDS)
+    result_RC = accelerator.run(task, cases[f"source{index}"], timeout=SECONDS)
     seconds = time.perf_counter() - start
     return {
         "case": index,
         "seconds": seconds,
-        "elements": int(expected_ND.size),
-        "mismatches": int(np.count_nonzero(result_ND != expected_ND)),
-        **asdict(accelerator.counters(op)),
-        "run_cycles": accelerator.run_cycles(),
+        "elements": int(expected_RC.size),
+        "mismatches": int(np.count_nonzero(result_RC != expected_RC)),
+        "cycles": accelerator.run_cycles(),
+        "ops": [asdict(accelerator.counters(op)) for op in range(accelerator.image.task(task).operations)],
     }
 
 
@@ -46,11 +46,13 @@ def run_case(accelerator: Accelerator, cases: Any, index: int) -> dict[str, Any]
 async def frames(dut: Any) -> None:
     """Every case of the schedule in turn."""
     await cosim.reset(dut)
-    accelerator, _ = cosim.connect(dut)
+    accelerator, dram = cosim.connect(dut)
 
     def host() -> None:
         cases = np.load(os.environ[CASES_VARIABLE])
+        dram.order(stall_percent=int(cases["stall_percent"]))
         accelerator.load(os.environ[PATHWAY_VARIABLE])
+        accelerator.mode = Mode(int(cases["mode"]))
         accelerator.enable_interrupt()
         with Path(os.environ[OUTCOME_VARIABLE]).open("a") as outcome:
             for index in cases["schedule"]:

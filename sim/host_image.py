@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.sim.program import OP_BYTES, Op, Opcode
+from m3vit.sim.program import OP_BYTES, Op
 from m3vit.sim.regmap import Error
 
 Bytes = npt.NDArray[np.uint8]
-PATHWAY_VERSION = 1
+PATHWAY_VERSION = 2
 BLANK = "0" * 64
 """Stands for the manifest's own checksum while that is computed."""
 
@@ -36,17 +36,23 @@ class Capacity:
     """What a bitstream, or the hardware a pathway was exported for, can hold."""
 
     lanes: int
+    groups: int
     max_tokens: int
     max_dim: int
     max_hidden: int
     max_top_k: int
+    max_block: int
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in vars(self).items())
 
     def runs(self, needed: "Capacity") -> bool:
-        """Whether a bitstream of this capacity runs a pathway exported for `needed`; the weight layout fixes lanes."""
-        return self.lanes == needed.lanes and all(own >= vars(needed)[name] for name, own in vars(self).items())
+        """Whether a bitstream of this capacity runs a pathway exported for `needed`.
+
+        The layout of the weights fixes lanes and groups; of everything else there may be more.
+        """
+        same_layout = (self.lanes, self.groups) == (needed.lanes, needed.groups)
+        return same_layout and all(own >= vars(needed)[name] for name, own in vars(self).items())
 
 
 @dataclass(frozen=True)
@@ -77,15 +83,6 @@ class Image:
             raise ValueError(f"task '{task}' has operations 0 to {entry.operations - 1}, not {index}")
         start = entry.program_offset + index * OP_BYTES
         return Op.decode(self.data[start : start + OP_BYTES].tobytes())
-
-    def moe_operations(self, task: str) -> list[int]:
-        """Indices of the operations that this hardware runs.
-
-        Raises:
-            ValueError: no such task.
-        """
-        indices = range(self.task(task).operations)
-        return [index for index in indices if self.operation(task, index).opcode is Opcode.MOE]
 
     def task(self, name: str) -> Task:
         """The entry of a task.

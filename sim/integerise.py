@@ -6,12 +6,13 @@ Shapes: M output channels, K input channels, D channels of the residual stream, 
 """
 
 from dataclasses import dataclass
-from math import e, log2
+from math import ceil, e, log2, sqrt
 
 import numpy as np
 import numpy.typing as npt
 
 from m3vit.sim.golden.arith import ACC_BITS, quantise_multiplier
+from m3vit.sim.golden.attention import MAX_SCORE_SHIFT
 from m3vit.sim.golden.linear import GELU_INDEX_BITS, Linear, gelu_table
 from m3vit.sim.golden.moe import LOGIT_FRACTION_BITS
 from m3vit.sim.golden.norm import MAX_COARSE, Requant
@@ -119,17 +120,16 @@ def norm_factors(sample_SD: Floats) -> tuple[float, npt.NDArray[np.uint8]]:
 
 @dataclass(frozen=True)
 class AttentionUnits:
-    """Real values of one unit, per channel: queries times keys and output over values are the same for all channels."""
+    """Real values of one unit, per channel: queries times keys and output over values are the same for all channels.
+
+    One unit of query times one of key is worth 2**-score_shift units of the score.
+    """
 
     q_D: Floats
     k_D: Floats
     v_D: Floats
     output_D: Floats
-
-    @property
-    def product(self) -> float:
-        """Of one unit of query times one of key."""
-        return float(self.q_D[0] * self.k_D[0])
+    score_shift: int
 
     @property
     def gain(self) -> float:
@@ -137,18 +137,29 @@ class AttentionUnits:
         return float(self.v_D[0] / self.output_D[0])
 
 
-def attention_units(q_SD: Floats, k_SD: Floats, v_SD: Floats, output_SD: Floats) -> AttentionUnits:
+def attention_units(q_SD: Floats, k_SD: Floats, v_SD: Floats, output_SD: Floats, channels: int) -> AttentionUnits:
     """Choose the units of an attention layer from samples.
 
     A query's channel only meets the same channel of keys, so the two share their product's range evenly; an output
-    channel is a mean of the same channel of values.
+    channel is a mean of the same channel of values. The product of their units is rounded up until a right shift makes
+    scores of products, so nothing is clipped that its calibrated units would not clip; only if they are so large that a
+    product would be worth more than a unit of the score are they made smaller.
+
+    Args:
+        q_SD: queries.
+        k_SD: keys.
+        v_SD: values.
+        output_SD: output of the attention.
+        channels: of one head.
     """
     q_D, k_D, v_D = int8_scales(q_SD), int8_scales(k_SD), int8_scales(v_SD)
-    product = float((q_D * k_D).max())
+    score = LOG2_E / (sqrt(channels) * OCTAVE)
+    shift = min(max(-ceil(log2((q_D * k_D).max() * score)), 0), MAX_SCORE_SHIFT)
+    product = 2.0**-shift / score
     balance_D = np.sqrt(q_D / k_D)
     ratios: list[float] = SHRINK[::3].tolist()
     ratio = min(ratios, key=lambda share: float(int8_errors(output_SD, v_D * share).sum()))
-    return AttentionUnits(product**0.5 * balance_D, product**0.5 / balance_D, v_D, v_D * ratio)
+    return AttentionUnits(product**0.5 * balance_D, product**0.5 / balance_D, v_D, v_D * ratio, shift)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """DRAM layout of linear layers: exactly the order in which the linear engine consumes them.
 
-A layer is a sequence of output tiles of `lanes` channels. A tile is its channel records (8 bytes each: bias int32,
-multiplier uint16, shift uint8, zero), then for each 64-wide chunk of the inputs one 64-byte word per channel. Channels
-and inputs are padded with zeros up to full tiles and chunks.
+A layer is a sequence of stream words of `hardware.inputs` (PI) bytes. It is cut into output tiles of `hardware.lanes`
+channels. A tile is its channel records (8 bytes each: bias int32, multiplier uint16, shift uint8, zero), padded with
+zeros to full stream words, then for each PI-wide chunk of the inputs one stream word per channel. Weights are padded
+with zeros up to full tiles and chunks; the record of a channel that does not exist is zero but for its shift of 1.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import WORD_BYTES
+from m3vit.model.config import WORD_BYTES, HardwareConfig
 from m3vit.sim.golden.linear import Linear
 
 STRIPE_BYTES = 1024
@@ -30,39 +31,63 @@ def align(offset: int, unit: int = STRIPE_BYTES) -> int:
     return ceil_div(offset, unit) * unit
 
 
-def linear_bytes(out_features: int, in_features: int, lanes: int) -> int:
-    """Size of a packed layer."""
-    return ceil_div(out_features, lanes) * lanes * (CHANNEL.itemsize + ceil_div(in_features, WORD_BYTES) * WORD_BYTES)
+def _record_words(hardware: HardwareConfig) -> int:
+    """Stream words that hold the channel records of one tile."""
+    return ceil_div(hardware.lanes * CHANNEL.itemsize, hardware.inputs)
 
 
-def pack_linear(layer: Linear, lanes: int) -> npt.NDArray[np.uint8]:
+def stream_words(out_features: int, in_features: int, hardware: HardwareConfig) -> int:
+    """Size of a packed layer in stream words of `hardware.inputs` bytes."""
+    tile = _record_words(hardware) + ceil_div(in_features, hardware.inputs) * hardware.lanes
+    return ceil_div(out_features, hardware.lanes) * tile
+
+
+def linear_bytes(out_features: int, in_features: int, hardware: HardwareConfig) -> int:
+    """Size of a packed layer in bytes."""
+    return stream_words(out_features, in_features, hardware) * hardware.inputs
+
+
+def job_bytes(words: int, hardware: HardwareConfig) -> int:
+    """Bytes that are read to get a number of stream words: whole DRAM words of 64 bytes."""
+    return align(words * hardware.inputs, WORD_BYTES)
+
+
+def pack_linear(layer: Linear, hardware: HardwareConfig) -> npt.NDArray[np.uint8]:
     """Bytes of a layer in DRAM order; see the module docstring."""
+    lanes, inputs = hardware.lanes, hardware.inputs
     out_features, in_features = layer.weight_MK.shape
-    tiles, chunks = ceil_div(out_features, lanes), ceil_div(in_features, WORD_BYTES)
-    weight = np.zeros((tiles * lanes, chunks * WORD_BYTES), np.int8)
+    tiles, chunks = ceil_div(out_features, lanes), ceil_div(in_features, inputs)
+    weight = np.zeros((tiles * lanes, chunks * inputs), np.int8)
     weight[:out_features, :in_features] = layer.weight_MK
     channel = np.zeros(tiles * lanes, CHANNEL)
     channel["shift"] = 1
     for field, values in (("bias", layer.bias_M), ("multiplier", layer.multiplier_M), ("shift", layer.shift_M)):
         channel[field][:out_features] = values
-    records = channel.view(np.uint8).reshape(tiles, -1)
-    words = weight.reshape(tiles, lanes, chunks, WORD_BYTES).transpose(0, 2, 1, 3).reshape(tiles, -1).view(np.uint8)
+    records = np.zeros((tiles, _record_words(hardware) * inputs), np.uint8)
+    records[:, : lanes * CHANNEL.itemsize] = channel.view(np.uint8).reshape(tiles, -1)
+    words = weight.reshape(tiles, lanes, chunks, inputs).transpose(0, 2, 1, 3).reshape(tiles, -1).view(np.uint8)
     return np.concatenate([records, words], axis=1).reshape(-1)
 
 
-def unpack_linear(data: npt.NDArray[np.uint8], out_features: int, in_features: int, lanes: int) -> Linear:
+def unpack_linear(data: npt.NDArray[np.uint8], out_features: int, in_features: int, hardware: HardwareConfig) -> Linear:
     """Inverse of `pack_linear`.
 
     Raises:
         ValueError: `data` is shorter than the layer.
     """
-    size = linear_bytes(out_features, in_features, lanes)
+    lanes, inputs = hardware.lanes, hardware.inputs
+    size = linear_bytes(out_features, in_features, hardware)
     if data.size < size:
         raise ValueError(f"a {out_features}x{in_features} layer needs {size} bytes, got {data.size}")
-    tiles, chunks = ceil_div(out_features, lanes), ceil_div(in_features, WORD_BYTES)
+    tiles, chunks = ceil_div(out_features, lanes), ceil_div(in_features, inputs)
     tile = data[:size].reshape(tiles, -1)
-    record_bytes = lanes * CHANNEL.itemsize
-    channel = np.ascontiguousarray(tile[:, :record_bytes]).view(CHANNEL).reshape(-1)[:out_features]
-    words = np.ascontiguousarray(tile[:, record_bytes:]).view(np.int8).reshape(tiles, chunks, lanes, WORD_BYTES)
-    weight = words.transpose(0, 2, 1, 3).reshape(tiles * lanes, -1)[:out_features, :in_features]
-    return Linear(np.ascontiguousarray(weight), channel["bias"], channel["multiplier"], channel["shift"])
+    records = np.ascontiguousarray(tile[:, : lanes * CHANNEL.itemsize])
+    channel = records.view(CHANNEL).reshape(-1)[:out_features]
+    words = np.ascontiguousarray(tile[:, _record_words(hardware) * inputs :]).view(np.int8)
+    weight = words.reshape(tiles, chunks, lanes, inputs).transpose(0, 2, 1, 3).reshape(tiles * lanes, -1)
+    return Linear(
+        np.ascontiguousarray(weight[:out_features, :in_features]),
+        channel["bias"],
+        channel["multiplier"],
+        channel["shift"],
+    )

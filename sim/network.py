@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import Config, TaskName
+from m3vit.model.config import Config, HardwareConfig, TaskName
 from m3vit.model.errors import UserError
-from m3vit.sim.capacity import check_fits
+from m3vit.sim.capacity import block_rows, check_fits
 from m3vit.sim.golden.attention import AttentionScales
 from m3vit.sim.golden.linear import Linear
 from m3vit.sim.golden.moe import Expert
@@ -36,10 +36,10 @@ class AttentionLayer:
 
 @dataclass(frozen=True)
 class MlpLayer:
-    """Norm and one MLP for all tokens."""
+    """Norm and one MLP for all tokens, in slices of its hidden channels: the first has the bias of fc2."""
 
     norm: Norm
-    mlp: Expert
+    slices: Sequence[Expert]
     table: npt.NDArray[np.int8]
 
 
@@ -94,9 +94,9 @@ class ImageBuilder:
         return image
 
 
-def pack_expert(expert: Expert, lanes: int) -> npt.NDArray[np.uint8]:
+def pack_expert(expert: Expert, hardware: HardwareConfig) -> npt.NDArray[np.uint8]:
     """fc1 directly followed by fc2, padded to a stripe."""
-    packed = np.concatenate([pack_linear(expert.fc1, lanes), pack_linear(expert.fc2, lanes)])
+    packed = np.concatenate([pack_linear(expert.fc1, hardware), pack_linear(expert.fc2, hardware)])
     return np.concatenate([packed, np.zeros(align(packed.size) - packed.size, np.uint8)])
 
 
@@ -104,13 +104,13 @@ class Compiler:
     """Turns layers into blocks of the image and operations of the programs."""
 
     def __init__(self, config: Config) -> None:
-        self._model, self._lanes = config.model, config.hardware.lanes
+        self._model, self._hardware = config.model, config.hardware
         self.builder = ImageBuilder()
         self.ops: list[Op | dict[TaskName, Op]] = []
         """In order; routers and heads give each task an operation of its own."""
 
     def _add_linear(self, name: str, layer: Linear) -> int:
-        return self.builder.add(name, pack_linear(layer, self._lanes))
+        return self.builder.add(name, pack_linear(layer, self._hardware))
 
     def patch_embed(self, layer: Linear, position_ND: npt.NDArray[np.int16]) -> None:
         """Pixels to the residual stream."""
@@ -118,11 +118,19 @@ class Compiler:
         self.ops.append(
             Op(
                 opcode=Opcode.PATCH_EMBED, rows=self._model.tokens, in_features=in_features, out_features=out_features,
-                weights=self._add_linear("patch_embed", layer),
                 table=self.builder.add("position", position_ND.astype("<i2")),
-                operands=(self._model.patch, *self._model.image_hw),
+                weights=self._add_linear("patch_embed", layer),
+                operands=(self._model.patch, *self._model.image_hw, self._model.grid_hw[1]),
             )
         )  # fmt: skip
+
+    def load(self) -> None:
+        """Source to the residual stream."""
+        self.ops.append(Op(opcode=Opcode.LOAD, rows=self._model.tokens, in_features=self._model.dim))
+
+    def store(self) -> None:
+        """Residual stream to the result."""
+        self.ops.append(Op(opcode=Opcode.STORE, rows=self._model.tokens, out_features=self._model.dim))
 
     def layer_norm(self, name: str, norm: Norm) -> None:
         """Residual stream to x."""
@@ -133,17 +141,19 @@ class Compiler:
 
     def attention(self, name: str, layer: AttentionLayer) -> None:
         """One attention layer with its norm and residual connection."""
-        dim, tokens = self._model.dim, self._model.tokens
-        score, output = layer.scales.score, layer.scales.output
+        dim, tokens, heads = self._model.dim, self._model.tokens, self._model.heads
+        output, channels = layer.scales.output, dim // heads
         self.layer_norm(f"{name}.norm1", layer.norm)
         self.ops += [
             Op(
-                opcode=Opcode.LINEAR, rows=tokens, in_features=dim, out_features=3 * dim,
-                weights=self._add_linear(f"{name}.qkv", layer.qkv),
+                opcode=Opcode.LINEAR, rows=tokens, heads=heads, in_features=dim, out_features=3 * dim,
+                weights=self._add_linear(f"{name}.qkv", layer.qkv), operands=(channels,),
             ),
             Op(
-                opcode=Opcode.ATTENTION, rows=tokens, heads=self._model.heads, in_features=3 * dim, out_features=dim,
-                operands=(score.multiplier, score.shift, output.multiplier, output.shift),
+                opcode=Opcode.ATTENTION, rows=tokens, heads=heads, in_features=3 * dim, out_features=dim,
+                operands=(
+                    layer.scales.score, output.multiplier, output.shift, block_rows(tokens, self._hardware), channels,
+                ),
             ),
             Op(
                 opcode=Opcode.LINEAR_RESIDUAL, rows=tokens, in_features=dim, out_features=dim,
@@ -154,35 +164,37 @@ class Compiler:
     def mlp(self, name: str, layer: MlpLayer) -> None:
         """One dense MLP with its norm and residual connection."""
         self.layer_norm(f"{name}.norm2", layer.norm)
-        hidden, dim = layer.mlp.fc1.weight_MK.shape
+        table = self.builder.add(f"{name}.gelu", layer.table)
+        count, hidden = len(layer.slices), len(layer.slices[0].fc1.weight_MK)
+        base, stride = self._add_experts(f"{name}.mlp", layer.slices, count)
         self.ops.append(
             Op(
-                opcode=Opcode.MLP, rows=self._model.tokens, in_features=dim, out_features=hidden, experts=1,
-                table=self.builder.add(f"{name}.gelu", layer.table),
-                expert_base=self.builder.add(f"{name}.mlp", pack_expert(layer.mlp, self._lanes)),
+                opcode=Opcode.MLP, rows=self._model.tokens, in_features=self._model.dim, out_features=hidden,
+                experts=count, table=table, expert_base=base, expert_stride=stride,
             )
         )  # fmt: skip
 
+    def _add_experts(self, name: str, experts: Iterable[Expert], count: int) -> tuple[int, int]:
+        """Offset of expert 0, and bytes from one expert to the next."""
+        packed = np.concatenate([pack_expert(expert, self._hardware) for expert in experts])
+        return self.builder.add(name, packed), packed.size // count
+
     def moe(self, name: str, layer: MoeLayer) -> None:
-        """One MoE operation, without its norm."""
+        """One MoE layer with its norm and residual connection."""
+        self.layer_norm(f"{name}.norm2", layer.norm)
         model = self._model
-        experts = np.concatenate([pack_expert(expert, self._lanes) for expert in layer.experts])
+        table = self.builder.add(f"{name}.gelu", layer.table)
+        routers = {task: self._add_linear(f"{name}.router.{task}", layer.routers[task]) for task in layer.routers}
+        base, stride = self._add_experts(f"{name}.experts", layer.experts, model.experts)
         op = Op(
             opcode=Opcode.MOE, flags=Flag.RENORMALISE if model.renormalise else Flag.NONE, top_k=model.top_k,
             rows=model.tokens, in_features=model.dim, out_features=model.expert_hidden, experts=model.experts,
-            table=self.builder.add(f"{name}.gelu", layer.table),
-            expert_base=self.builder.add(f"{name}.experts", experts),
-            expert_stride=experts.size // model.experts,
+            table=table, expert_base=base, expert_stride=stride,
         )  # fmt: skip
-        self.ops.append(
-            {
-                task: replace(op, weights=self._add_linear(f"{name}.router.{task}", router))
-                for task, router in layer.routers.items()
-            }
-        )
+        self.ops.append({task: replace(op, weights=weights) for task, weights in routers.items()})
 
     def head(self, norm: Norm, heads: Mapping[TaskName, Linear]) -> None:
-        """Final norm and the task's head."""
+        """Final norm, the task's head, and its output to the result."""
         self.layer_norm("norm", norm)
         self.ops.append(
             {
@@ -193,6 +205,12 @@ class Compiler:
                 for task, head in heads.items()
             }
         )  # fmt: skip
+        self.ops.append(
+            {
+                task: Op(opcode=Opcode.STORE, rows=self._model.tokens - 1, out_features=len(head.weight_MK))
+                for task, head in heads.items()
+            }
+        )
 
     def link(self, config: Config, scales: Mapping[TaskName, Scales]) -> Pathways:
         """Place the encoded programs and close the image."""
@@ -229,7 +247,6 @@ def compile_network(network: Network, config: Config, scales: Mapping[TaskName, 
         name = f"blocks.{index}"
         compiler.attention(name, attention)
         if isinstance(mlp, MoeLayer):
-            compiler.layer_norm(f"{name}.norm2", mlp.norm)
             compiler.moe(name, mlp)
         else:
             compiler.mlp(name, mlp)
@@ -238,12 +255,14 @@ def compile_network(network: Network, config: Config, scales: Mapping[TaskName, 
 
 
 def compile_moe(layer: MoeLayer, config: Config, scales: Mapping[TaskName, Scales]) -> Pathways:
-    """Lay a single MoE layer out; each program has just the MOE operation. The layer's norm is not used.
+    """Lay a single MoE layer with its norm out, as programs that take a residual stream and store it.
 
     Raises:
         UserError: the model does not fit the hardware.
     """
     check_fits(config.model, config.hardware)
     compiler = Compiler(config)
+    compiler.load()
     compiler.moe("blocks.1", layer)
+    compiler.store()
     return compiler.link(config, scales)

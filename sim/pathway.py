@@ -19,11 +19,11 @@ import numpy.typing as npt
 from m3vit.model.config import Config, TaskName, config_from_dict
 from m3vit.model.errors import UserError, read_file, write_atomically
 from m3vit.sim.program import Flag, Op, Opcode
-from m3vit.sim.program_check import Block, check_addresses, check_sizes
+from m3vit.sim.program_check import Block, check_addresses, check_program, check_sizes
 
 __all__ = ["Accuracy", "Block", "Pathway", "Pathways", "Scales", "check_target", "read_pathways", "write_pathways"]
 
-PATHWAY_VERSION = 1
+PATHWAY_VERSION = 2
 FORMAT = "m3vit-pathway"
 MANIFEST, IMAGE = "manifest.json", "image.bin"
 STRAYS = (f"image-{'?' * 16}.bin*", f"{MANIFEST}?*")
@@ -92,16 +92,18 @@ class Pathway:
         """Check the program against the image and the hardware.
 
         Raises:
-            UserError: an operation reads outside the image, is larger than the hardware, or differs from the image.
+            UserError: an operation is out of order, reads outside the image, is larger than the hardware, or differs
+                from the image.
         """
         encoded = b"".join(op.encode() for op in self.program)
         placed = self.image[self.program_offset : self.program_offset + len(encoded)].tobytes()
         if placed != encoded:
             raise UserError(f"the program of task '{self.task}' differs from its copy in the image; export again")
+        check_program(self.program, f"task '{self.task}'")
         for index, op in enumerate(self.program):
             where = f"operation {index} ({op.opcode.name}) of task '{self.task}'"
-            check_addresses(op, self.config.hardware.lanes, self.image.size, where)
             check_sizes(op, self.config.hardware, where)
+            check_addresses(op, self.config.hardware, self.image.size, where)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,8 +51,8 @@ class Opcode(IntEnum):
     LINEAR_RESIDUAL = 6
     """residual += linear(x)."""
     MLP = 7
-    """residual += fc2(gelu(fc1(x))), in `experts` slices of out_features hidden channels, each laid out like an expert and
-    added to the residual on its own."""
+    """residual += fc2(gelu(fc1(x))), in `experts` slices of out_features hidden channels, each laid out like an expert
+    and added to the residual on its own."""
     HEAD = 8
     """residual = linear(x) of all tokens but the class token, int16, row 0 first. Directly before STORE."""
     LOAD = 9

@@ -1,18 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Checks of one operation: what it reads lies in the memory image, and its sizes suit the hardware."""
+"""Checks of a program: the order of its operations, their sizes against the hardware, their addresses in the image.
 
-from collections.abc import Iterator
+The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from m3vit.model.config import WORD_BYTES, HardwareConfig
+from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig
 from m3vit.model.errors import UserError
+from m3vit.sim.golden.attention import MAX_SCORE_SHIFT
+from m3vit.sim.golden.attention import MAX_TOKENS as MAX_ATTENTION_TOKENS
 from m3vit.sim.golden.linear import GELU_INDEX_BITS
 from m3vit.sim.golden.moe import MAX_EXPERTS
-from m3vit.sim.layout import align, linear_bytes
-from m3vit.sim.program import Op, Opcode
+from m3vit.sim.golden.norm import MAX_ROW_SHIFT
+from m3vit.sim.layout import align, ceil_div, job_bytes, linear_bytes, stream_words
+from m3vit.sim.program import MAX_OPS, Op, Opcode
 
 GELU_BYTES = 1 << GELU_INDEX_BITS
+MAX_MULTIPLIER = (1 << 16) - 1
+MAX_HEAD_TILES = 15
+"""Output tiles of one head that the linear engine can count."""
+PATCH_STEP, MAX_PATCH = 8, 255
+"""A row of a patch has 3 bytes per pixel and is moved in pieces of 8 bytes; images are then whole DRAM words."""
+
+FIRST = (Opcode.PATCH_EMBED, Opcode.LOAD)
+STREAM_COMPLETE = (Opcode.LAYER_NORM, Opcode.STORE)
+FOLLOWERS: dict[Opcode, tuple[Opcode, ...]] = {
+    Opcode.PATCH_EMBED: STREAM_COMPLETE,
+    Opcode.LOAD: STREAM_COMPLETE,
+    Opcode.LAYER_NORM: (Opcode.LINEAR, Opcode.MLP, Opcode.MOE, Opcode.HEAD),
+    Opcode.LINEAR: (Opcode.ATTENTION,),
+    Opcode.ATTENTION: (Opcode.LINEAR_RESIDUAL,),
+    Opcode.LINEAR_RESIDUAL: STREAM_COMPLETE,
+    Opcode.MLP: STREAM_COMPLETE,
+    Opcode.MOE: STREAM_COMPLETE,
+    Opcode.HEAD: (Opcode.STORE,),
+    Opcode.STORE: (),
+}
+"""What may follow an operation directly."""
 
 
 @dataclass(frozen=True)
@@ -23,64 +50,227 @@ class Block:
     size: int
 
 
-def regions(op: Op, lanes: int) -> Iterator[Block]:
-    """Ranges of the image that an operation may read."""
-    hidden, dim = op.out_features, op.in_features
+def query_words(heads: int, channels: int, hardware: HardwareConfig) -> int:
+    """Words of the hidden buffer that hold the queries of one token: heads of 32 channels share words."""
+    return ceil_div(heads, hardware.groups) if channels == UNIT_BYTES else heads
+
+
+def key_words(hardware: HardwareConfig) -> int:
+    """Words per token of the key-value buffer, which holds the patches before the first operation."""
+    return ceil_div(2 * hardware.max_dim, hardware.inputs)
+
+
+def expert_words(dim: int, hidden: int, hardware: HardwareConfig) -> int:
+    """Stream words of a packed expert, or of a slice of a dense MLP: fc1 directly followed by fc2."""
+    return stream_words(hidden, dim, hardware) + stream_words(dim, hidden, hardware)
+
+
+def expert_bytes(dim: int, hidden: int, hardware: HardwareConfig) -> int:
+    """Bytes that are read for an expert."""
+    return job_bytes(expert_words(dim, hidden, hardware), hardware)
+
+
+def expert_stride(dim: int, hidden: int, hardware: HardwareConfig) -> int:
+    """Bytes from one expert to the next."""
+    return align(expert_words(dim, hidden, hardware) * hardware.inputs)
+
+
+def table_bytes(entries: int, hardware: HardwareConfig) -> int:
+    """Bytes that are read for a table of one-byte entries on the weight stream."""
+    return job_bytes(ceil_div(entries, hardware.inputs), hardware)
+
+
+def layer_bytes(out_features: int, in_features: int, hardware: HardwareConfig) -> int:
+    """Bytes that are read for a packed linear layer."""
+    return align(linear_bytes(out_features, in_features, hardware), WORD_BYTES)
+
+
+def regions(op: Op, hardware: HardwareConfig) -> Iterator[Block]:
+    """Ranges of the image that an operation may read, in whole DRAM words."""
+    wide, narrow = op.out_features, op.in_features
     match op.opcode:
-        case Opcode.MOE:
-            yield Block(op.weights, linear_bytes(op.experts, dim, lanes))
-            yield Block(op.table, GELU_BYTES)
-            yield Block(op.expert_base, max(op.experts - 1, 0) * op.expert_stride + expert_bytes(dim, hidden, lanes))
-        case Opcode.MLP:
-            yield Block(op.table, GELU_BYTES)
-            yield Block(op.expert_base, expert_bytes(dim, hidden, lanes))
+        case Opcode.MOE | Opcode.MLP:
+            yield Block(op.table, table_bytes(GELU_BYTES, hardware))
+            if op.opcode is Opcode.MOE:
+                yield Block(op.weights, layer_bytes(op.experts, narrow, hardware))
+            others = max(op.experts - 1, 0) * op.expert_stride
+            yield Block(op.expert_base, others + expert_bytes(narrow, wide, hardware))
         case Opcode.PATCH_EMBED:
-            yield Block(op.weights, linear_bytes(hidden, dim, lanes))
-            yield Block(op.table, 2 * op.rows * hidden)
+            yield Block(op.table, 2 * op.rows * wide)
+            yield Block(op.weights, layer_bytes(wide, narrow, hardware))
         case Opcode.LAYER_NORM:
-            yield Block(op.table, dim)
+            yield Block(op.table, table_bytes(narrow, hardware))
         case Opcode.LINEAR | Opcode.LINEAR_RESIDUAL | Opcode.HEAD:
-            yield Block(op.weights, linear_bytes(hidden, dim, lanes))
+            yield Block(op.weights, layer_bytes(wide, narrow, hardware))
 
 
-def expert_bytes(dim: int, hidden: int, lanes: int) -> int:
-    """Size of a packed expert without padding."""
-    return linear_bytes(hidden, dim, lanes) + linear_bytes(dim, hidden, lanes)
-
-
-def check_addresses(op: Op, lanes: int, image_bytes: int, where: str) -> None:
+def check_addresses(op: Op, hardware: HardwareConfig, image_bytes: int, where: str) -> None:
     """Check that an operation stays inside the image.
 
     Raises:
         UserError: it does not, or an offset is not a multiple of 64.
     """
-    for region in regions(op, lanes):
+    for region in regions(op, hardware):
         if region.offset % WORD_BYTES or region.offset + region.size > image_bytes:
             raise UserError(
                 f"{where} reads bytes {region.offset} to {region.offset + region.size}, but the image has "
                 f"{image_bytes} bytes and is addressed in words of {WORD_BYTES}; export again"
             )
-    if op.opcode is Opcode.MOE and op.expert_stride != align(expert_bytes(op.in_features, op.out_features, lanes)):
-        raise UserError(f"{where} has an expert stride of {op.expert_stride} bytes, which its sizes contradict")
+    if op.opcode in (Opcode.MOE, Opcode.MLP):
+        stride = expert_stride(op.in_features, op.out_features, hardware)
+        if op.expert_stride != stride:
+            raise UserError(f"{where} has an expert stride of {op.expert_stride} bytes where its sizes give {stride}")
+
+
+@dataclass(frozen=True)
+class _Checker:
+    """Raises UserError with the operation's place and the hardware's name."""
+
+    where: str
+    hardware: HardwareConfig
+
+    def within(self, name: str, value: int, low: int, high: int) -> None:
+        """`value` must lie in low..high."""
+        if not low <= value <= high:
+            raise UserError(
+                f"{self.where} has {name} {value}, but hardware '{self.hardware.name}' takes {low} to {high}"
+            )
+
+    def multiple(self, name: str, value: int, unit: int) -> None:
+        """`value` must be a multiple of `unit`."""
+        if value % unit:
+            raise UserError(
+                f"{self.where} has {name} {value}, but hardware '{self.hardware.name}' takes multiples of {unit}"
+            )
+
+    def channels(self, name: str, value: int, limit: int, unit: int = UNIT_BYTES) -> None:
+        """`value` must be a multiple of `unit` in unit..limit."""
+        self.within(name, value, unit, limit)
+        self.multiple(name, value, unit)
+
+    def equal(self, name: str, value: int, expected: int) -> None:
+        """`value` must be what the operation's other sizes give."""
+        if value != expected:
+            raise UserError(f"{self.where} has {name} {value} where its other sizes give {expected}")
 
 
 def check_sizes(op: Op, hardware: HardwareConfig, where: str) -> None:
-    """Check an operation against the hardware; only MOE is bounded in channels because only it runs in RTL.
+    """Check the sizes of one operation against the hardware.
 
     Raises:
         UserError: the first limit that is exceeded.
     """
-    limits = [("rows", op.rows, hardware.max_tokens)]
+    check = _Checker(where, hardware)
+    check.within("rows", op.rows, 1 if op.opcode is Opcode.STORE else 2, hardware.max_tokens)
+    if op.opcode not in (Opcode.PATCH_EMBED, Opcode.ATTENTION, Opcode.STORE):
+        check.channels("in_features", op.in_features, hardware.max_dim)
+    if op.opcode in (Opcode.PATCH_EMBED, Opcode.ATTENTION, Opcode.LINEAR_RESIDUAL):
+        check.channels("out_features", op.out_features, hardware.max_dim)
+    match op.opcode:
+        case Opcode.PATCH_EMBED:
+            _check_image(op, check)
+        case Opcode.LAYER_NORM:
+            check.within("multiplier", op.operands[0], 0, MAX_MULTIPLIER)
+            check.within("shift", op.operands[1], 1, MAX_ROW_SHIFT)
+        case Opcode.LINEAR:
+            check.equal("out_features", op.out_features, 3 * op.in_features)
+            _check_heads(op, op.operands[0], op.in_features, check)
+        case Opcode.ATTENTION:
+            check.equal("in_features", op.in_features, 3 * op.out_features)
+            _check_attention(op, check)
+        case Opcode.MLP | Opcode.MOE:
+            _check_experts(op, check)
+        case Opcode.HEAD | Opcode.STORE:
+            check.within("out_features", op.out_features, 1, hardware.max_dim)
+
+
+def _check_image(op: Op, check: _Checker) -> None:
+    patch, height, width, columns = op.operands
+    check.channels("patch", patch, MAX_PATCH, PATCH_STEP)
+    check.multiple("image height", height, patch)
+    check.multiple("image width", width, patch)
+    check.equal("columns", columns, width // patch)
+    check.equal("rows", op.rows, height // patch * columns + 1)
+    check.equal("in_features", op.in_features, 3 * patch * patch)
+    check.channels("in_features", op.in_features, key_words(check.hardware) * check.hardware.inputs)
+
+
+def _check_heads(op: Op, channels: int, dim: int, check: _Checker) -> None:
+    hardware = check.hardware
+    limit = min(hardware.inputs, MAX_HEAD_TILES * hardware.lanes)
+    check.channels("channels per head", channels, limit)
+    check.equal("heads", op.heads, dim // channels)
+    check.multiple("in_features", dim, channels)
+    words = query_words(op.heads, channels, hardware)
+    check.within("query words per token", words, 1, ceil_div(hardware.max_hidden, hardware.inputs))
+
+
+def _check_attention(op: Op, check: _Checker) -> None:
+    score_shift, multiplier, shift, block, channels = op.operands
+    _check_heads(op, channels, op.out_features, check)
+    check.within("rows", op.rows, 2, MAX_ATTENTION_TOKENS)
+    check.within("score shift", score_shift, 0, MAX_SCORE_SHIFT)
+    check.within("output multiplier", multiplier, 0, MAX_MULTIPLIER)
+    check.within("output shift", shift, 1, MAX_ROW_SHIFT)
+    check.within("rows per block", block, 1, check.hardware.max_block)
+
+
+def _check_experts(op: Op, check: _Checker) -> None:
+    hardware = check.hardware
+    check.channels("out_features", op.out_features, hardware.max_hidden, hardware.inputs)
+    check.within("experts", op.experts, 1, MAX_EXPERTS)
+    words = expert_words(op.in_features, op.out_features, hardware)
+    check.within("stream words per expert", words, 1, hardware.stream_words)
     if op.opcode is Opcode.MOE:
-        limits += [
-            ("in_features", op.in_features, hardware.max_dim),
-            ("out_features", op.out_features, hardware.max_hidden),
-            ("top_k", op.top_k, min(hardware.max_top_k, op.experts)),
-            ("experts", op.experts, MAX_EXPERTS),
-        ]
-    for name, value, limit in limits:
-        if not 1 <= value <= limit:
-            raise UserError(f"{where} has {name} {value}, but hardware '{hardware.name}' takes 1 to {limit}")
-    for name, value in (("in_features", op.in_features), ("out_features", op.out_features)):
-        if op.opcode is Opcode.MOE and (value % WORD_BYTES or value % hardware.lanes):
-            raise UserError(f"{where} has {name} {value}, not a multiple of {WORD_BYTES} and of {hardware.lanes} lanes")
+        check.within("top_k", op.top_k, 1, min(hardware.max_top_k, op.experts))
+
+
+def check_program(program: Sequence[Op], name: str = "the program") -> None:
+    """Check what operations may follow each other, and that all speak of the same tokens, channels and heads.
+
+    Args:
+        program: all operations.
+        name: what messages call it.
+
+    Raises:
+        UserError: the first rule that is broken.
+    """
+    if not 1 <= len(program) <= MAX_OPS:
+        raise UserError(f"{name} has {len(program)} operations, the hardware takes 1 to {MAX_OPS}")
+    first, last = program[0], program[-1]
+    if first.opcode not in FIRST:
+        raise UserError(f"{name} begins with {first.opcode.name}, not with {_names(FIRST)}")
+    if last.opcode is not Opcode.STORE:
+        raise UserError(f"{name} ends with {last.opcode.name}, not with STORE")
+    dim = first.in_features if first.opcode is Opcode.LOAD else first.out_features
+    for index, op in enumerate(program[1:], 1):
+        before, where = program[index - 1], f"operation {index} ({op.opcode.name}) of {name}"
+        if op.opcode not in FOLLOWERS[before.opcode]:
+            allowed = _names(FOLLOWERS[before.opcode]) or "nothing"
+            raise UserError(f"{where} follows {before.opcode.name}, behind which comes {allowed}")
+        _check_same(op, before, first.rows, dim, where)
+
+
+def _names(opcodes: Sequence[Opcode]) -> str:
+    return " or ".join(opcode.name for opcode in opcodes)
+
+
+def _check_same(op: Op, before: Op, rows: int, dim: int, where: str) -> None:
+    """An operation must have the sizes of the residual stream, and those of the operation before it."""
+    expected: dict[str, tuple[int, int]] = {"rows": (op.rows, rows)}
+    match op.opcode:
+        case Opcode.STORE if before.opcode is Opcode.HEAD:
+            expected = {"rows": (op.rows, rows - 1), "out_features": (op.out_features, before.out_features)}
+        case Opcode.STORE:
+            expected["out_features"] = (op.out_features, dim)
+        case Opcode.ATTENTION:
+            expected["out_features"] = (op.out_features, dim)
+            expected["heads"] = (op.heads, before.heads)
+            expected["channels per head"] = (op.operands[4], before.operands[0])
+        case Opcode.LINEAR_RESIDUAL:
+            expected |= {"in_features": (op.in_features, dim), "out_features": (op.out_features, dim)}
+        case _:
+            expected["in_features"] = (op.in_features, dim)
+    for name, (value, wanted) in expected.items():
+        if value != wanted:
+            raise UserError(f"{where} has {name} {value} where the operations before it give {wanted}")

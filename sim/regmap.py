@@ -84,7 +84,9 @@ REGISTERS: tuple[Register, ...] = (
     Register("CAPACITY0", 0x008, "ro", "lanes [7:0], groups [15:8], max_tokens [31:16]"),
     Register("CAPACITY1", 0x00C, "ro", "max_dim [15:0], max_hidden [31:16]"),
     Register("CAPACITY2", 0x010, "ro", "max_top_k [7:0], max_block [31:16]"),
-    Register("CONTROL", 0x014, "wo", "START [0] runs the program of the selected task, CLEAR [1] clears DONE and ERROR"),
+    Register(
+        "CONTROL", 0x014, "wo", "START [0] runs the program of the selected task, CLEAR [1] clears DONE and ERROR"
+    ),
     Register("STATUS", 0x018, "ro", "BUSY [0], DONE [1], ERROR [2]"),
     Register("ERROR_CODE", 0x01C, "ro", "reason of the last ERROR, see Error"),
     Register("IRQ_ENABLE", 0x020, "rw", "bit 0: interrupt while DONE or ERROR is set"),

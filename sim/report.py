@@ -14,15 +14,16 @@ from m3vit import __version__
 from m3vit.model.config import HardwareConfig
 from m3vit.sim.bound import weight_bytes
 from m3vit.sim.cycles import Task, cycles, seconds
-from m3vit.sim.energy import Activity, Constants, Energy, energy, on_chip_traffic
+from m3vit.sim.energy import Activity, Constants, energy, on_chip_traffic
 from m3vit.sim.flops import entries, flops, macs, vector_elements
 from m3vit.sim.pathway import Accuracy, Pathways
-from m3vit.sim.program import Op
+from m3vit.sim.program import OP_BYTES, Op
 from m3vit.sim.program_check import expert_bytes
-from m3vit.sim.resources import MEMORIES, estimate
+from m3vit.sim.resources import MEMORIES, estimate, on_chip_bytes
 from m3vit.sim.results import FrameResult, Results
+from m3vit.sim.synthesis import BLOCKS, count
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 Kind = Literal["measured", "modelled", "assumed"]
 
 PUBLISHED_PJ_PER_MAC: tuple[tuple[str, str, float], ...] = (
@@ -89,7 +90,7 @@ def task_report(inputs: Inputs, name: str) -> dict[str, Any]:
     pathway = inputs.pathways.task(name)
     task = Task(pathway, inputs.hardware, inputs.results.of_task(name) if inputs.results else [])
     figures = cycles(task)
-    need = estimate(inputs.hardware)
+    used = resource_table(inputs.hardware)
     counts = flops(pathway.program, [other.program for other in inputs.pathways.tasks.values()])
     return {
         "workload": pathway.workload,
@@ -97,14 +98,14 @@ def task_report(inputs: Inputs, name: str) -> dict[str, Any]:
         "verification": verification(inputs.results, task.frames),
         "cycles": figures,
         "task_switch": task_switch(inputs.results),
-        "memory": memory(task, figures, need.on_chip_bytes),
+        "memory": memory(task, figures),
         "flops": asdict(counts),
-        "energy": frame_energy(task, figures["frame_bound"], inputs.constants)
-        | {"moe_rtl": moe_energy(task, figures, inputs.constants)},
-        "resources": {"dsp": need.dsp, "bram36": need.bram36, "uram": need.uram, "lut": None, "ff": None}
-        | {"source": f"{need.source}; lut and ff not measured"},
+        "energy": frame_energy(task, figures, inputs.constants),
+        "resources": used,
         "accuracy": accuracy(pathway.accuracy),
-        "kinds": kinds(measured=bool(task.frames), scored=pathway.accuracy is not None),
+        "kinds": kinds(
+            ran=bool(task.frames), scored=pathway.accuracy is not None, synthesised=used["blocks"] is not None
+        ),
     }
 
 
@@ -160,76 +161,72 @@ def task_switch(results: Results | None) -> dict[str, Any]:
     }
 
 
-def memory(task: Task, figures: dict[str, Any], on_chip: int) -> dict[str, Any]:
+def memory(task: Task, figures: dict[str, Any]) -> dict[str, Any]:
     """Bytes on chip, of weights, and moved; `baselines` shows what other schedules would need."""
-    program, lanes = task.pathway.program, task.hardware.lanes
+    program, hardware = task.pathway.program, task.hardware
     moe = [program[index] for index in task.moe_ops]
-    covered = [figures["per_op"][index] for index in task.covered]
+    used = task.experts_used
+    moved = rtl_bytes(figures) if task.frames else None
     return {
-        "on_chip_bytes": on_chip,
-        "on_chip_items": {name: -(-make(task.hardware).bits // 8) for name, make in MEMORIES.items()},
-        "weights_bytes": sum(weight_bytes(op, lanes) for op in program),
-        "dram_bytes_per_frame": figures["frame_bound"]["bytes"],
+        "on_chip_bytes": on_chip_bytes(hardware),
+        "on_chip_items": {name: -(-make(hardware).bits // 8) for name, make in MEMORIES.items()},
+        "weights_bytes": sum(weight_bytes(op, hardware) for op in program),
+        "dram_bytes_per_frame": figures["bytes"] if moved is None else moved,
+        "bound_dram_bytes": figures["bytes"],
+        "rtl_dram_bytes": moved,
         "image_bytes": task.pathway.image.size,
-        "rtl_dram_bytes": sum(row["read_bytes"] + row["write_bytes"] for row in covered) if task.frames else None,
-        "moe_expert_bytes_read": sum(_experts_read(task, index) for index in task.covered),
+        "moe_expert_bytes_read": sum(
+            used.get(index, program[index].experts) * _expert(program[index], hardware) for index in task.moe_ops
+        ),
         "baselines": {
-            "all_experts_on_chip_bytes": sum(op.experts * _expert(op, lanes) for op in moe),
-            "token_by_token_bytes": sum(entries(program[i]) * _expert(program[i], lanes) for i in task.covered),
+            "all_experts_on_chip_bytes": sum(op.experts * _expert(op, hardware) for op in moe),
+            "token_by_token_bytes": sum(entries(op) * _expert(op, hardware) for op in moe),
         },
     }
 
 
-def _expert(op: Op, lanes: int) -> int:
-    return expert_bytes(op.in_features, op.out_features, lanes)
+def rtl_bytes(figures: dict[str, Any]) -> float:
+    """Bytes that a frame moved in RTL, a mean over frames: the counters' words and the program itself."""
+    rows = figures["per_op"]
+    return float(len(rows) * OP_BYTES + sum(row["read_bytes"] + row["write_bytes"] for row in rows))
 
 
-def _experts_read(task: Task, index: int) -> float:
-    op, used = task.pathway.program[index], task.experts_used(index)
-    return (op.experts if used is None else used) * _expert(op, task.hardware.lanes)
+def _expert(op: Op, hardware: HardwareConfig) -> int:
+    return expert_bytes(op.in_features, op.out_features, hardware)
 
 
-def frame_energy(task: Task, frame: dict[str, Any], constants: Constants) -> dict[str, Any]:
-    """Estimate for the whole program as one frame."""
+def frame_energy(task: Task, figures: dict[str, Any], constants: Constants) -> dict[str, Any]:
+    """Estimate for a whole frame: from the counters of the RTL if it ran, else from the program and its bound."""
     program, hardware = task.pathway.program, task.hardware
     elements = sum(vector_elements(op) for op in program)
-    engine = sum(macs(op) for op in program) / hardware.macs_per_cycle
-    activity = Activity(
-        macs=frame["macs"],
-        vector_elements=elements,
-        on_chip_bytes=on_chip_traffic(engine, frame["bytes"], elements, hardware),
-        dram_bytes=frame["bytes"],
-        seconds=seconds(frame["bound"], hardware),
-        seconds_measured=False,
-    )
-    scope = (
-        f"one frame of task '{task.pathway.task}', all {len(program)} operations, modelled: activity counted from the "
-        "program, duration = bound x the assumed slowdown"
-    )
-    return energy(activity, constants, scope).tree()
-
-
-def moe_energy(task: Task, figures: dict[str, Any], constants: Constants) -> dict[str, Any] | None:
-    """Estimate for the MoE layers that ran in RTL, from their counters; None if none did."""
-    if not task.frames:
-        return None
-    program, hardware = task.pathway.program, task.hardware
-    rows = [figures["per_op"][index] for index in task.covered]
-    elements = sum(vector_elements(program[index]) for index in task.covered)
-    moved = sum(row["read_bytes"] + row["write_bytes"] for row in rows)
+    ran = bool(task.frames)
+    if ran:
+        engine, moved = sum(row["compute"] for row in figures["per_op"]), rtl_bytes(figures)
+        what = "cycles, engine activity and DRAM words counted in RTL"
+    else:
+        engine, moved = sum(macs(op) for op in program) / hardware.macs_per_cycle, figures["bytes"]
+        what = "modelled: activity counted from the program, duration = bound x the assumed slowdown"
     activity = Activity(
         macs=figures["macs"],
         vector_elements=elements,
-        on_chip_bytes=on_chip_traffic(sum(row["compute"] for row in rows), moved, elements, hardware),
+        on_chip_bytes=on_chip_traffic(engine, moved, elements, hardware),
         dram_bytes=moved,
-        seconds=seconds(figures["total"], hardware),
-        seconds_measured=True,
+        seconds=seconds(figures["total"] if ran else figures["bound"], hardware),
+        seconds_measured=ran,
     )
-    scope = (
-        f"{len(rows)} MoE layers of task '{task.pathway.task}': cycles, engine activity and DRAM words counted in RTL"
-    )
-    estimate: Energy = energy(activity, constants, scope)
-    return estimate.tree()
+    scope = f"one frame of task '{task.pathway.task}', all {len(program)} operations; {what}"
+    return energy(activity, constants, scope).tree()
+
+
+def resource_table(hardware: HardwareConfig) -> dict[str, Any]:
+    """Primitives of the design and of its blocks, as Yosys counts them; modelled if this shape was not counted."""
+    synthesis = count(hardware)
+    if synthesis is None:
+        need = estimate(hardware)
+        used: dict[str, Any] = {"dsp": need.dsp, "bram36": need.bram36, "uram": need.uram, "lut": None, "ff": None}
+        return used | {"source": f"{need.source}; lut and ff not measured", "blocks": None}
+    blocks = [{"name": BLOCKS[module], **asdict(cells)} for module, cells in synthesis.blocks.items()]
+    return asdict(synthesis.total) | {"source": synthesis.source, "blocks": blocks}
 
 
 def accuracy(scores: Accuracy | None) -> dict[str, Any]:
@@ -248,24 +245,24 @@ def accuracy(scores: Accuracy | None) -> dict[str, Any]:
     }
 
 
-def kinds(measured: bool, scored: bool) -> dict[str, Kind | None]:
+def kinds(ran: bool, scored: bool, synthesised: bool) -> dict[str, Kind | None]:
     """How each group of figures came about; None where there is no figure."""
-    rtl: Kind | None = "measured" if measured else None
+    rtl: Kind | None = "measured" if ran else None
     return {
         "verification": rtl,
         "cycles.total": rtl,
         "cycles.per_op": rtl,
         "cycles.bound": "modelled",
         "cycles.ratio_to_bound": rtl,
-        "cycles.latency_ms": "assumed" if measured else None,
-        "cycles.frame_bound": "modelled",
+        "cycles.latency_ms": "assumed" if ran else None,
+        "cycles.bound_latency_ms": "modelled",
         "cycles.clock_mhz": "assumed",
         "task_switch": rtl,
         "memory": "modelled",
         "memory.rtl_dram_bytes": rtl,
         "flops": "modelled",
         "energy": "modelled",
-        "resources": "modelled",
+        "resources": "measured" if synthesised else "modelled",
         "accuracy": "measured" if scored else None,
     }
 

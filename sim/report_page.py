@@ -24,12 +24,14 @@ def environment() -> Environment:
     made.filters |= {"num": figures.number, "size": figures.size}
     made.globals |= {
         "cycle_stack": figures.cycle_stack,
+        "cycle_legend": figures.CYCLE_LEGEND,
         "energy_stack": figures.energy_stack,
         "stack": figures.stack,
         "heat": figures.heat,
         "columns": figures.columns,
         "timeline_svg": figures.timeline_svg,
-        "overlap_percent": figures.overlap_percent,
+        "by_opcode": figures.by_opcode,
+        "share_percent": figures.share_percent,
         "energy_css": figures.ENERGY_CSS,
     }
     return made

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from m3vit.model.config import WORD_BYTES, HardwareConfig
+from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.golden.arith import ACC_BITS
 from m3vit.sim.golden.linear import GELU_INDEX_BITS
+from m3vit.sim.program import MAX_OPS
 from m3vit.sim.regmap import COUNTER_SLOTS
 
 Style = Literal["block", "ultra", "distributed", "registers"]
@@ -64,11 +65,24 @@ class Resources:
     source: str = "modelled, not synthesised"
 
 
-def banked(hardware: HardwareConfig, elements: int, element_bits: int, word_elements: int) -> Ram:
-    """A RAM that lanes write and whole words read (m3vit_bank_ram): banks of the largest common granule."""
-    granule = min(hardware.granule, word_elements)
-    banks = 1 << (ceil(max(hardware.lanes, word_elements) / granule) - 1).bit_length()
-    return Ram(granule * element_bits, ceil(elements / granule / banks), "ultra", banks)
+ROW = 4096
+"""Depth of a URAM288: m3vit_ram keeps up to 64 words beyond whole rows in LUT RAM (the class token)."""
+
+
+def ultra(width: int, depth: int, count: int) -> Ram:
+    """RAMs of style ultra as m3vit_ram builds them, without the few words in LUT RAM."""
+    rest = depth % ROW if depth > ROW else 0
+    return Ram(width, depth - (rest if rest <= 64 else 0), "ultra", count)
+
+
+def words(hardware: HardwareConfig, channels: int) -> int:
+    """On-chip words that hold a row of one-byte channels."""
+    return ceil(channels / hardware.inputs)
+
+
+def block_words(hardware: HardwareConfig) -> int:
+    """Words of the stream buffer in block RAM: half of a deep one (m3vit_stream)."""
+    return hardware.stream_words // 2 if hardware.stream_words > ROW else 0
 
 
 def route_bits(hardware: HardwareConfig) -> int:
@@ -77,16 +91,21 @@ def route_bits(hardware: HardwareConfig) -> int:
 
 
 MEMORIES: dict[str, Callable[[HardwareConfig], Ram]] = {
-    "tokens": lambda h: Ram(8 * WORD_BYTES, h.max_tokens * h.max_dim // WORD_BYTES, "ultra"),
-    "hidden": lambda h: banked(h, h.max_tokens * h.max_hidden, 8, WORD_BYTES),
-    "residual": lambda h: banked(h, h.max_tokens * h.max_dim, 16, WORD_BYTES // 2),
-    "weight stream": lambda h: Ram(8 * WORD_BYTES, h.weight_fifo_words, "ultra"),
+    "x buffer": lambda h: ultra(8 * h.lanes, h.max_tokens * words(h, h.max_dim), h.inputs // h.lanes),
+    "h buffer": lambda h: ultra(8 * h.lanes, h.max_tokens * words(h, h.max_hidden), h.inputs // h.lanes),
+    "kv buffer": lambda h: ultra(64, h.max_tokens * words(h, 2 * h.max_dim) - h.lend_words, h.inputs // 8),
+    "kv buffer, lent part": lambda h: ultra(64, h.lend_words, h.inputs // 8),
+    "residual": lambda h: ultra(16 * h.lanes, h.max_tokens * ceil(h.max_dim / UNIT_BYTES), UNIT_BYTES // h.lanes),
+    "weight stream": lambda h: Ram(8 * h.inputs, h.stream_words - block_words(h), "ultra"),
+    "weight stream, block RAM": lambda h: Ram(8 * h.inputs, block_words(h), "block"),
+    "attention scores": lambda h: Ram(16 * h.lanes, h.max_block * words(h, h.max_tokens), "block", h.inputs // h.lanes),
     "accumulators": lambda h: Ram(h.lanes * ACC_BITS, h.max_tokens, "block"),
     "route table": lambda h: Ram(route_bits(h), h.max_tokens, "block"),
     "token queues": lambda h: Ram(ENTRY_BITS, 2 * h.max_tokens, "block", 2),
     "GELU tables": lambda h: Ram(64, (1 << GELU_INDEX_BITS) // 8, "distributed", h.lanes),
-    "counters": lambda h: Ram(8 * 32, COUNTER_SLOTS, "distributed"),
-    "working weights": lambda h: Ram(8 * WORD_BYTES, 2 * h.lanes, "registers"),
+    "counters": lambda h: Ram(9 * 32, COUNTER_SLOTS, "distributed"),
+    "program, two copies": lambda h: Ram(8 * WORD_BYTES, MAX_OPS, "distributed", 2),
+    "working weights": lambda h: Ram(8 * h.inputs, 2 * h.lanes, "registers"),
 }
 """RAMs by purpose; none grows with the number of experts."""
 
@@ -94,6 +113,7 @@ DSPS: dict[str, Callable[[HardwareConfig], int]] = {
     "multiply-accumulate, two per DSP48E2": lambda h: ceil(h.macs_per_cycle / 2),
     "requantisation, one per lane": lambda h: h.lanes,
     "gates, one per lane": lambda h: h.lanes,
+    "LayerNorm, one per lane": lambda h: h.lanes,
     "addresses": lambda h: 4,
 }
 """Multipliers by purpose."""
@@ -128,7 +148,7 @@ def check_board(hardware: HardwareConfig) -> Resources:
     limits = (
         ("DSP48E2", need.dsp, board.dsp, "lanes"),
         ("RAMB36", need.bram36, board.bram36, "max_tokens or lanes"),
-        ("URAM288", need.uram, board.uram, "max_tokens, max_dim, max_hidden or weight_fifo_words"),
+        ("URAM288", need.uram, board.uram, "max_tokens, max_dim, max_hidden or stream_words"),
     )
     for name, value, total, knob in limits:
         allowed = int(SHARE[name] * total)

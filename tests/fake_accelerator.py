@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.sim.golden.executor import Executor, State
+from m3vit.sim.golden.executor import Executor, source_format
 from m3vit.sim.pathway import Pathways
-from m3vit.sim.program import OP_BYTES, PROGRAM_VERSION, Op
+from m3vit.sim.program import PROGRAM_VERSION
 from m3vit.sim.regmap import (
-    COUNTER_SLOTS,
     HARDWARE_VERSION,
     ID_VALUE,
     OFFSET,
@@ -26,7 +25,7 @@ from m3vit.sim.regmap import (
     task_entry,
 )
 
-COUNTERS = ("CYCLES", "COMPUTE", "READ_WORDS", "WRITE_WORDS", "STALL_WEIGHT", "STALL_INPUT", "STALL_OUTPUT", "EXPERTS")
+COUNTERS = [name for name in OFFSET if name.startswith("OP_")]
 
 
 class FakeBuffer(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -76,7 +75,7 @@ class FakeMemory:
 
 
 class FakeAccelerator:
-    """Registers of an accelerator that runs MOE operations of `pathways` with golden, after `delay` looks at STATUS."""
+    """Registers of an accelerator that runs the programs of `pathways` with golden, after `delay` looks at STATUS."""
 
     def __init__(self, pathways: Pathways, memory: FakeMemory, delay: int = 2) -> None:
         hardware = pathways.first.config.hardware
@@ -89,12 +88,11 @@ class FakeAccelerator:
         self.set(
             ID=ID_VALUE,
             VERSION=HARDWARE_VERSION | PROGRAM_VERSION << 8,
-            CAPACITY0=hardware.lanes | hardware.max_tokens << 16,
+            CAPACITY0=hardware.lanes | hardware.groups << 8 | hardware.max_tokens << 16,
             CAPACITY1=hardware.max_dim | hardware.max_hidden << 16,
-            CAPACITY2=hardware.max_top_k,
+            CAPACITY2=hardware.max_top_k | hardware.max_block << 16,
         )
         self._left = 0
-        self._last_op = 0
 
     def set(self, **registers: int) -> None:
         """Change registers from inside."""
@@ -110,8 +108,8 @@ class FakeAccelerator:
             self._left -= 1
             if self._left <= 0:
                 self._finish()
-        if offset in [OFFSET[f"OP_{name}"] for name in COUNTERS] and self._counts():
-            return 1000 * self._last_op + offset
+        if offset in [OFFSET[name] for name in COUNTERS]:
+            return 1000 * self.get("COUNTER_OP") + offset
         return self.words[offset]
 
     def write(self, offset: int, value: int) -> None:
@@ -134,9 +132,6 @@ class FakeAccelerator:
         assert value % 1024 == 0
         return value
 
-    def _counts(self) -> bool:
-        return self.get("COUNTER_OP") == self._last_op % COUNTER_SLOTS
-
     def _finish(self) -> None:
         if self.fail_with is not None:
             self.set(STATUS=int(Status.ERROR), ERROR_CODE=int(self.fail_with))
@@ -145,18 +140,17 @@ class FakeAccelerator:
         self.set(STATUS=int(Status.DONE), RUN_CYCLES=4711)
 
     def _run(self) -> None:
-        entry, index = task_entry(self.get("TASK")), self.get("FIRST_OP")
+        entry = task_entry(self.get("TASK"))
         offset, count = self.words[entry], self.words[entry + 4]
-        assert index + self.get("OP_COUNT") <= count
-        program = self.memory.at(self.address("MEMORY") + offset, count * OP_BYTES)
-        op = Op.decode(program[index * OP_BYTES :][:OP_BYTES].tobytes())
         pathway = next(p for p in self.pathways.tasks.values() if p.program_offset == offset)
         image = self.memory.at(self.address("MEMORY"), self.get("MEMORY_BYTES"))
-        assert op.encode() == pathway.program[index].encode()
         assert np.array_equal(image, pathway.image)
-        shape, size = (op.rows, op.in_features), op.rows * op.in_features
-        x_ND = self.memory.at(self.address("SOURCE"), size).view(np.int8).reshape(shape)
-        residual_ND = self.memory.at(self.address("SOURCE") + size, 2 * size).view("<i2").reshape(shape)
-        step = Executor(pathway).step(index, State.of(x_ND=x_ND.copy(), residual_ND=residual_ND.astype(np.int16)))
-        self.memory.at(self.address("RESULT"), 2 * size)[:] = step.result.astype("<i2").reshape(-1).view(np.uint8)
-        self._last_op = index
+        assert count == len(pathway.program)
+        shape, kind = source_format(pathway.program[0])
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        source = self.memory.at(self.address("SOURCE"), size).view(kind).reshape(shape)
+        result_RC = Executor(pathway).run(source.copy()).output_NC
+        rows, channels = result_RC.shape
+        pitch = -(-channels // 32) * 32
+        stored = self.memory.at(self.address("RESULT"), 2 * rows * pitch).view("<i2").reshape(rows, pitch)
+        stored[:, :channels], stored[:, channels:] = result_RC, 0x7777

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from m3vit.sim.program import PROGRAM_VERSION
 from m3vit.sim.regmap import HARDWARE_VERSION, ID_VALUE, OFFSET, Control, Status
 
 BUFFERS: list["Buffer"] = []
@@ -53,7 +54,10 @@ class Overlay:
 class MMIO:
     def __init__(self, address: int, size: int) -> None:
         assert (address, size) == (0xA0000000, 4096)
-        self.words = dict(zip((8, 12, 16), CAPACITY, strict=True)) | {0: ID_VALUE, 4: HARDWARE_VERSION | 1 << 8}
+        self.words = dict(zip((8, 12, 16), CAPACITY, strict=True)) | {
+            0: ID_VALUE,
+            4: HARDWARE_VERSION | PROGRAM_VERSION << 8,
+        }
 
     def read(self, offset: int) -> int:
         return self.words.get(offset, 0)
@@ -68,8 +72,11 @@ class MMIO:
     def start(self) -> None:
         source = at(self.words[OFFSET["SOURCE_LO"]])
         for data in VECTORS:
-            x = data["x"].reshape(-1).view(np.uint8)
-            if np.array_equal(source[: x.size], x):
-                wanted = data["expected"].reshape(-1).copy()
-                wanted[: int(os.environ.get("FLIP", "0"))] += 1
-                at(self.words[OFFSET["RESULT_LO"]])[: 2 * wanted.size] = wanted.view(np.uint8)
+            given = data["source"].reshape(-1).view(np.uint8)
+            if np.array_equal(source[: given.size], given):
+                wanted = data["expected"].copy()
+                wanted.reshape(-1)[: int(os.environ.get("FLIP", "0"))] += 1
+                rows, channels = wanted.shape
+                padded = np.zeros((rows, -(-channels // 32) * 32), np.int16)
+                padded[:, :channels] = wanted
+                at(self.words[OFFSET["RESULT_LO"]])[: padded.nbytes] = padded.reshape(-1).view(np.uint8)

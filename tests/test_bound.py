@@ -2,18 +2,17 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Bytes and bounds against numbers worked out by hand, and against the memory image."""
 
+import numpy as np
 import pytest
 
-from m3vit.model.config import HARDWARE, MODELS, BoardConfig, MemoryConfig
-from m3vit.sim.bound import (
-    activation_bytes,
-    activations_fit,
-    bound,
-    frame_activation_bytes,
-    op_bound,
-    weight_bytes,
-)
-from m3vit.sim.program import Op, Opcode
+from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, MemoryConfig
+from m3vit.sim.bound import activation_bytes, bound, frame_bound, moved_bytes, op_bound, weight_bytes
+from m3vit.sim.cycles import Task, cycles
+from m3vit.sim.flops import macs
+from m3vit.sim.layout import align
+from m3vit.sim.program import OP_BYTES, Op, Opcode
+from m3vit.sim.program_check import expert_stride, expert_words, regions
+from m3vit.sim.results import FrameResult, OpResult
 from m3vit.sim.synthetic import random_pathways
 
 DEMO, ZCU104 = HARDWARE["demo"], HARDWARE["zcu104"]
@@ -21,16 +20,16 @@ MOE = Op(opcode=Opcode.MOE, rows=65, top_k=2, in_features=64, out_features=128, 
 
 
 def test_moe_layer_by_hand() -> None:
-    # demo: 8 lanes = 512 MAC/cycle; 64 B x 80 % = 51.2 B/cycle
+    # demo: 8 lanes x 64 inputs = 512 MAC/cycle; 64 B x 80 % = 51.2 B/cycle
     router = 8 * (8 + 64)
     expert = 128 * (8 + 64) + 64 * (8 + 128)
-    moved = router + 1024 + 5 * expert + 5 * 65 * 64
-    found = op_bound(MOE, DEMO, activation_bytes(MOE), experts_used=5)
-    assert (router, expert, moved) == (576, 17920, 112000)
+    moved = 64 + router + 1024 + 5 * expert
+    found = op_bound(MOE, DEMO, experts_used=5)
+    assert (router, expert, moved) == (576, 17920, 91264)
     assert found.bytes == moved
     assert found.macs == 65 * 64 * 8 + 65 * 2 * 2 * 64 * 128
     assert found.compute == 4225  # 2,163,200 / 512 exactly
-    assert found.memory == 2188  # 112,000 / 51.2 = 2187.5
+    assert found.memory == 1783  # 91,264 / 51.2 = 1782.5
     assert found.cycles == 4225
 
 
@@ -42,60 +41,132 @@ def test_both_bounds_round_up() -> None:
 
 def test_memory_can_be_the_limit() -> None:
     slow = DEMO.model_copy(update={"memory": MemoryConfig(efficiency_percent=10)})
-    found = op_bound(MOE, slow, activation_bytes(MOE))
+    found = op_bound(MOE, slow)
     assert found.memory > found.compute
     assert found.cycles == found.memory
 
 
 def test_fewer_experts_move_fewer_bytes_and_the_same_macs() -> None:
-    one, every = op_bound(MOE, DEMO, 0, experts_used=1), op_bound(MOE, DEMO, 0)
+    one, every = op_bound(MOE, DEMO, experts_used=1), op_bound(MOE, DEMO)
     assert every.bytes - one.bytes == 7 * 17920
     assert every.macs == one.macs
 
 
-def test_weights_are_the_blocks_of_the_image() -> None:
-    pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).task("depth")
+@pytest.mark.parametrize(
+    ("name", "hardware"), [("m3vit_demo_patch8", DEMO), ("m3vit_tiny_patch16", ZCU104)], ids=["demo", "tiny"]
+)
+def test_weights_are_the_blocks_of_the_image(name: str, hardware: HardwareConfig) -> None:
+    """Each block is read once; DRAM words are whole, and experts lie in stripes that the bound does not count."""
+    pathway = random_pathways(MODELS[name], hardware).task("depth")
     others = tuple(f".{task}" for task in pathway.config.model.tasks if task != "depth")
     blocks = {
-        name: block.size
-        for name, block in pathway.blocks.items()
-        if not name.startswith("program.") and not name.endswith(others)
+        block: align(where.size, 64)
+        for block, where in pathway.blocks.items()
+        if not block.startswith("program.") and not block.endswith(others)
     }
-    # The image pads experts (17,920 bytes) and MLPs (35,328) to stripes of 1,024; the bound counts them without.
-    padding = 512 * sum(op.experts for op in pathway.program)
-    counted = sum(weight_bytes(op, DEMO.lanes) for op in pathway.program)
-    assert counted == sum(blocks.values()) - padding
+    expert_ops = [op for op in pathway.program if op.opcode in (Opcode.MOE, Opcode.MLP)]
+    padding = sum(
+        op.experts
+        * (op.expert_stride - align(expert_words(op.in_features, op.out_features, hardware) * hardware.inputs, 64))
+        for op in expert_ops
+    )
+    table = 0 if hardware is DEMO else 64  # 1,024 bytes do not fill the last of eleven words of 96
+    counted = sum(weight_bytes(op, hardware) for op in pathway.program)
+    assert counted == sum(blocks.values()) - padding + table * len(expert_ops)
+
+
+def test_regions_follow_the_blocks() -> None:
+    """The last byte that an operation may read lies in its block, or in the DRAM word behind a table."""
+    pathway = random_pathways(MODELS["m3vit_tiny_patch16"], ZCU104).first
+    ends = {block.offset: block.offset + align(block.size, 64) for block in pathway.blocks.values()}
+    for op in pathway.program:
+        for region in regions(op, ZCU104):
+            assert region.offset + region.size <= ends[region.offset] + 64
+        if op.opcode in (Opcode.MOE, Opcode.MLP):
+            assert op.expert_stride == expert_stride(192, 384, ZCU104)
 
 
 @pytest.mark.parametrize(
-    ("op", "alone", "inside"),
+    ("op", "moved"),
     [
-        (Op(opcode=Opcode.PATCH_EMBED, rows=5, in_features=192, out_features=64, operands=(8, 16, 16)), 1408, 768),
-        (Op(opcode=Opcode.LAYER_NORM, rows=5, in_features=64), 960, 0),
-        (Op(opcode=Opcode.LINEAR, rows=5, in_features=64, out_features=192), 1280, 0),
-        (Op(opcode=Opcode.ATTENTION, rows=5, in_features=192, out_features=64), 1280, 0),
-        (Op(opcode=Opcode.LINEAR_RESIDUAL, rows=5, in_features=64, out_features=64), 1600, 0),
-        (Op(opcode=Opcode.MLP, rows=5, in_features=64, out_features=256), 1600, 0),
-        (Op(opcode=Opcode.MOE, rows=5, in_features=64, out_features=128), 1600, 0),
-        (Op(opcode=Opcode.HEAD, rows=5, in_features=64, out_features=48), 704, 384),
+        (Op(opcode=Opcode.PATCH_EMBED, rows=5, in_features=192, out_features=64, operands=(8, 16, 16, 2)), 768),
+        (Op(opcode=Opcode.LOAD, rows=5, in_features=64), 640),
+        (Op(opcode=Opcode.LAYER_NORM, rows=5, in_features=64), 0),
+        (Op(opcode=Opcode.LINEAR, rows=5, in_features=64, out_features=192), 0),
+        (Op(opcode=Opcode.ATTENTION, rows=5, in_features=192, out_features=64), 0),
+        (Op(opcode=Opcode.LINEAR_RESIDUAL, rows=5, in_features=64, out_features=64), 0),
+        (Op(opcode=Opcode.MLP, rows=5, in_features=64, out_features=256), 0),
+        (Op(opcode=Opcode.MOE, rows=5, in_features=64, out_features=128), 0),
+        (Op(opcode=Opcode.HEAD, rows=5, in_features=64, out_features=48), 0),
+        (Op(opcode=Opcode.STORE, rows=4, out_features=48), 512),  # 64 channels a row
     ],
     ids=lambda value: value.opcode.name if isinstance(value, Op) else "",
 )
-def test_activations_by_hand(op: Op, alone: int, inside: int) -> None:
-    assert activation_bytes(op) == alone
-    assert frame_activation_bytes(op, fits_on_chip=True) == inside
-    assert frame_activation_bytes(op, fits_on_chip=False) == alone
+def test_activations_by_hand(op: Op, moved: int) -> None:
+    assert activation_bytes(op) == moved
 
 
-def test_activations_must_fit_the_board() -> None:
-    small = Op(opcode=Opcode.LAYER_NORM, rows=1025, in_features=384)
-    large = Op(opcode=Opcode.LAYER_NORM, rows=1025, in_features=768)
-    assert activations_fit((small,), BoardConfig())  # 2.36 MB of 4.48 MB
-    assert not activations_fit((small, large), BoardConfig())  # 4.72 MB
+def test_frame_is_the_sum_of_its_operations() -> None:
+    program = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first.program
+    moe = [index for index, op in enumerate(program) if op.opcode is Opcode.MOE]
+    found = frame_bound(program, DEMO, {moe[0]: 3})
+    used = [3 if index == moe[0] else None for index in range(len(program))]
+    assert found.macs == sum(macs(op) for op in program)
+    assert found.bytes == sum(moved_bytes(op, DEMO, count) for op, count in zip(program, used, strict=True))
+    assert found.bytes == frame_bound(program, DEMO, {}).bytes - 5 * 17920
+
+
+def test_frame_moves_image_weights_program_and_result() -> None:
+    pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
+    weights = sum(weight_bytes(op, DEMO) for op in pathway.program)
+    moved = frame_bound(pathway.program, DEMO, {}).bytes
+    assert moved - weights == 64 * 64 * 3 + OP_BYTES * len(pathway.program) + 64 * 2 * np.ceil(80 / 32) * 32
 
 
 def test_small_is_bound_by_compute() -> None:
     op = Op(opcode=Opcode.MOE, rows=1025, top_k=4, in_features=384, out_features=384, experts=16)
-    found = op_bound(op, ZCU104, activation_bytes(op))
-    assert found.compute == -(-(1025 * 384 * 16 + 4100 * 2 * 384 * 384) // 2048)
+    found = op_bound(op, ZCU104)
+    assert found.compute == -(-(1025 * 384 * 16 + 4100 * 2 * 384 * 384) // 3072)
     assert found.cycles == found.compute
+
+
+def test_cycles_of_frames_against_the_bound() -> None:
+    """Two frames with made-up counters: means, totals and experts as measured."""
+    pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
+    program = pathway.program
+    moe = [index for index, op in enumerate(program) if op.opcode is Opcode.MOE]
+    frames = []
+    for image in (0, 1):
+        ops = [
+            OpResult(
+                op=index, cycles=1000 + 100 * image + index, compute=900, read_words=7, write_words=1, stall_weight=3,
+                stall_input=2, stall_output=1, experts=(4 + image) * (index in moe), loads=8 * (index in moe),
+                queue_lengths={1: 30 + 10 * image} if index in moe else {},
+            )
+            for index in range(len(program))
+        ]  # fmt: skip
+        total = sum(op.cycles for op in ops)
+        frames.append(FrameResult(task=pathway.task, image=image, cycles=total, elements=1, mismatches=0, ops=ops))
+    task = Task(pathway, DEMO, frames)
+    tree = cycles(task)
+    count = len(program)
+    assert task.frame_cycles == [sum(range(1000, 1000 + count)), sum(range(1100, 1100 + count))]
+    assert tree["total"] == sum(task.frame_cycles) / 2
+    assert task.experts_used == dict.fromkeys(moe, 4.5)
+    assert tree["bytes"] == frame_bound(program, DEMO, dict.fromkeys(moe, 4.5)).bytes
+    assert tree["ratio_to_bound"] == tree["total"] / tree["bound"]
+    rows = tree["per_op"]
+    assert sum(row["cycles"] for row in rows) == tree["total"]
+    assert sum(row["bytes"] for row in rows) == tree["bytes"]
+    assert [row["layer"] for row in rows] == [None, *(i for i in range(4) for _ in range(6)), None, None, None]
+    assert (rows[2]["cycles_min"], rows[2]["cycles_max"], rows[2]["read_bytes"]) == (1002, 1102, 448)
+    assert rows[2]["expert_tokens"] is None
+    assert rows[moe[0]]["expert_tokens"] == [0, 35, 0, 0, 0, 0, 0, 0]
+
+
+def test_cycles_without_frames_are_the_bound_alone() -> None:
+    pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
+    tree = cycles(Task(pathway, DEMO, []))
+    assert (tree["source"], tree["total"], tree["ratio_to_bound"]) == ("model", None, None)
+    assert tree["bound"] == frame_bound(pathway.program, DEMO, {}).cycles
+    assert all(row["cycles"] is None for row in tree["per_op"])

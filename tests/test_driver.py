@@ -10,19 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from fake_accelerator import FakeAccelerator, FakeMemory
 
 from m3vit.model.config import DEMO
 from m3vit.scripts.project_folder import HOST_MODULES
 from m3vit.sim import host_image, pathway
-from m3vit.sim.driver import ALIGNMENT, Accelerator, AcceleratorError
-from m3vit.sim.golden.executor import Executor, State
+from m3vit.sim.driver import ALIGNMENT, Accelerator, AcceleratorError, Mode
+from m3vit.sim.golden.executor import Executor
 from m3vit.sim.host_image import read_image
 from m3vit.sim.pathway import Pathways, write_pathways
-from m3vit.sim.program import Opcode
-from m3vit.sim.regmap import ERROR_TEXT, OFFSET, TASK_SLOTS, Error, Status, task_entry
-from m3vit.sim.synthetic import random_pathways, random_tokens
+from m3vit.sim.program import PROGRAM_VERSION
+from m3vit.sim.regmap import ERROR_TEXT, HARDWARE_VERSION, OFFSET, TASK_SLOTS, Error, Status, task_entry
+from m3vit.sim.synthetic import random_moe, random_pathways, random_residual
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +60,35 @@ def loaded(accelerator: Accelerator, folder: Path) -> Accelerator:
     return accelerator
 
 
-def moe_index(pathways: Pathways) -> int:
-    return next(i for i, op in enumerate(pathways.first.program) if op.opcode is Opcode.MOE)
+def image(seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (*DEMO.model.image_hw, 3), np.uint8)
 
 
-def test_moe_of_every_task_equals_golden(loaded: Accelerator, fake: FakeAccelerator, pathways: Pathways) -> None:
-    x_ND, residual_ND = random_tokens(DEMO.model)
+def test_frames_of_every_task_equal_golden(loaded: Accelerator, fake: FakeAccelerator, pathways: Pathways) -> None:
     results = []
     for task, path in pathways.tasks.items():
-        for index in loaded.image.moe_operations(task):
-            golden = Executor(path).step(index, State.of(x_ND=x_ND, residual_ND=residual_ND)).result
-            result = loaded.run_moe(task, index, x_ND, residual_ND)
-            assert result.dtype == np.int16
-            assert np.array_equal(result, golden)
-            results.append(result.tobytes())
-    assert len(results) == len(DEMO.model.tasks) * len(DEMO.model.moe_layers)
-    assert len(set(results)) == len(results)
+        for seed in (0, 1):
+            golden_RC = Executor(path).run(image(seed)).output_NC
+            result_RC = loaded.run(task, image(seed))
+            assert result_RC.dtype == np.int16
+            assert result_RC.flags.c_contiguous
+            assert np.array_equal(result_RC, golden_RC)
+            results.append(result_RC.tobytes())
+    assert len(set(results)) == len(results) == 2 * len(DEMO.model.tasks)
     assert loaded.run_cycles() == 4711
+
+
+def test_a_program_that_begins_with_load_takes_the_residual_stream(tmp_path: Path) -> None:
+    pathways, memory = random_moe(DEMO.model, DEMO.hardware), FakeMemory()
+    write_pathways(pathways, tmp_path / "p")
+    accelerator = Accelerator(FakeAccelerator(pathways, memory), memory.allocate, pause=lambda left: None)
+    accelerator.load(tmp_path / "p")
+    residual_ND = random_residual(DEMO.model)
+    golden_ND = Executor(pathways.first).run(residual_ND).output_NC
+    assert golden_ND.shape == residual_ND.shape
+    assert np.array_equal(accelerator.run(pathways.first.task, residual_ND), golden_ND)
+    with pytest.raises(ValueError, match=rf"must be \({DEMO.model.tokens}, {DEMO.model.dim}\) int16, not .* uint8"):
+        accelerator.run(pathways.first.task, image())
 
 
 def test_a_task_switch_is_one_register_write(loaded: Accelerator, fake: FakeAccelerator) -> None:
@@ -92,63 +105,64 @@ def test_load_fills_the_whole_task_table(loaded: Accelerator, fake: FakeAccelera
     assert fake.address("MEMORY") > 1 << 32
 
 
-def test_counters_name_their_registers(loaded: Accelerator, pathways: Pathways) -> None:
-    index = moe_index(pathways)
-    loaded.run_moe("edges", index, *random_tokens(DEMO.model))
-    counters = dataclasses.asdict(loaded.counters(index))
-    assert counters == {name: 1000 * index + OFFSET[f"OP_{name.upper()}"] for name in counters}
-    assert len(counters) == sum(name.startswith("OP_") for name in OFFSET) - 1  # OP_COUNT is a setting
-    assert set(dataclasses.asdict(loaded.counters(index + 1)).values()) == {0}
+def test_counters_name_their_registers(loaded: Accelerator) -> None:
+    loaded.run("edges", image())
+    counters = dataclasses.asdict(loaded.counters(5))
+    assert counters == {name: 5000 + OFFSET[f"OP_{name.upper()}"] for name in counters}
+    assert len(counters) == sum(name.startswith("OP_") for name in OFFSET)
 
 
-def test_buffers_are_reused_grow_and_are_freed(loaded: Accelerator, memory: FakeMemory, pathways: Pathways) -> None:
-    index, tokens = moe_index(pathways), random_tokens(DEMO.model)
-    for _ in range(3):
-        loaded.run_moe("depth", index, *tokens)
-    assert len(memory.buffers) == 3
-    with pytest.raises(AssertionError):  # the fake compares operand sizes; only the buffer's growth matters here
-        loaded.run("depth", index, 99, np.zeros(10**6, np.uint8), 64)
-    assert [buffer.freed for buffer in memory.buffers] == [False, True, False, False]
+def test_mode_is_a_register(loaded: Accelerator, fake: FakeAccelerator) -> None:
+    assert loaded.mode == Mode(0)
+    loaded.mode = Mode.TOKEN_ORDER | Mode.NO_PREFETCH
+    assert fake.get("MODE") == 5
+    assert loaded.mode == Mode.TOKEN_ORDER | Mode.NO_PREFETCH
 
 
-def test_close_frees_everything_and_load_works_again(
-    loaded: Accelerator, memory: FakeMemory, folder: Path, pathways: Pathways
+def test_buffers_are_reused_grow_and_are_freed(
+    loaded: Accelerator, memory: FakeMemory, pathways: Pathways, tmp_path: Path
 ) -> None:
-    loaded.run_moe("depth", moe_index(pathways), *random_tokens(DEMO.model))
+    for _ in range(3):
+        loaded.run("depth", image())
+    loaded.run("edges", image())
+    assert len(memory.buffers) == 3
+    loaded.run("segmentation", image())  # five channels, so a larger result
+    assert [buffer.freed for buffer in memory.buffers] == [False, False, True, False]
+
+
+def test_close_frees_everything_and_load_works_again(loaded: Accelerator, memory: FakeMemory, folder: Path) -> None:
+    loaded.run("depth", image())
     loaded.close()
     assert all(buffer.freed for buffer in memory.buffers)
     with pytest.raises(ValueError, match="no pathway is loaded"):
         loaded.select("depth")
     loaded.load(folder)
-    loaded.run_moe("depth", moe_index(pathways), *random_tokens(DEMO.model))
+    loaded.run("depth", image())
 
 
 @pytest.mark.parametrize("code", [code for code in Error if code])
-def test_every_error_code_becomes_its_sentence(
-    loaded: Accelerator, fake: FakeAccelerator, pathways: Pathways, code: Error
-) -> None:
+def test_every_error_code_becomes_its_sentence(loaded: Accelerator, fake: FakeAccelerator, code: Error) -> None:
     fake.fail_with = code
-    index, tokens = moe_index(pathways), random_tokens(DEMO.model)
     with pytest.raises(AcceleratorError, match=ERROR_TEXT[code]) as caught:
-        loaded.run_moe("depth", index, *tokens)
+        loaded.run("depth", image())
     assert caught.value.code is code
     fake.fail_with = None
-    loaded.run_moe("depth", index, *tokens)
+    loaded.run("depth", image())
 
 
-def test_an_unknown_error_code_is_reported(loaded: Accelerator, fake: FakeAccelerator, pathways: Pathways) -> None:
+def test_an_unknown_error_code_is_reported(loaded: Accelerator, fake: FakeAccelerator) -> None:
     fake.fail_with = 99
     with pytest.raises(AcceleratorError, match="unknown error code 99"):
-        loaded.run_moe("depth", moe_index(pathways), *random_tokens(DEMO.model))
+        loaded.run("depth", image())
 
 
 def test_a_hanging_run_times_out_and_keeps_its_buffers(
-    loaded: Accelerator, fake: FakeAccelerator, memory: FakeMemory, pathways: Pathways
+    loaded: Accelerator, fake: FakeAccelerator, memory: FakeMemory
 ) -> None:
     fake.hang = True
     with pytest.raises(AcceleratorError, match=r"did not finish within 5 s.*BUSY"):
-        loaded.run_moe("depth", moe_index(pathways), *random_tokens(DEMO.model), timeout=5)
-    for call in (loaded.close, lambda: loaded.run_moe("depth", moe_index(pathways), *random_tokens(DEMO.model))):
+        loaded.run("depth", image(), timeout=5)
+    for call in (loaded.close, lambda: loaded.run("depth", image())):
         with pytest.raises(AcceleratorError, match="is busy"):
             call()
     assert not any(buffer.freed for buffer in memory.buffers)
@@ -178,12 +192,17 @@ def test_interrupt_and_clear(accelerator: Accelerator, fake: FakeAccelerator) ->
     ("registers", "message"),
     [
         ({"ID": 0xDEADBEEF}, "no m3vit accelerator at this address: ID reads 0xDEADBEEF"),
-        ({"VERSION": 0x0102}, "VERSION 0x0102, but this driver needs 0x0101"),
-        ({"CAPACITY0": 16 | 80 << 16}, "exported for hardware with lanes 8.*bitstream has lanes 16"),
-        ({"CAPACITY0": 8 | 79 << 16}, "max_tokens 80.*max_tokens 79"),
-        ({"CAPACITY1": 63 | 256 << 16}, "max_dim 64.*max_dim 63"),
-        ({"CAPACITY1": 64 | 192 << 16}, "max_hidden 256.*max_hidden 192"),
-        ({"CAPACITY2": 4}, "max_top_k 8.*max_top_k 4"),
+        (
+            {"VERSION": 0x0101},
+            f"VERSION 0x0101, but this driver needs 0x{HARDWARE_VERSION | PROGRAM_VERSION << 8:04X}",
+        ),
+        ({"CAPACITY0": 16 | 2 << 8 | 80 << 16}, "exported for hardware with lanes 8.*bitstream has lanes 16"),
+        ({"CAPACITY0": 8 | 3 << 8 | 80 << 16}, "groups 2.*groups 3"),
+        ({"CAPACITY0": 8 | 2 << 8 | 79 << 16}, "max_tokens 80.*max_tokens 79"),
+        ({"CAPACITY1": 96 | 128 << 16}, "max_dim 128.*max_dim 96"),
+        ({"CAPACITY1": 128 | 64 << 16}, "max_hidden 128.*max_hidden 64"),
+        ({"CAPACITY2": 4 | 80 << 16}, "max_top_k 8.*max_top_k 4"),
+        ({"CAPACITY2": 8 | 72 << 16}, "max_block 80.*max_block 72"),
         ({"STATUS": 1}, "is busy"),
     ],
 )
@@ -198,10 +217,10 @@ def test_a_foreign_bitstream_is_refused(
     assert not fake.writes
 
 
-def test_a_larger_bitstream_of_the_same_lanes_is_accepted(
+def test_a_larger_bitstream_of_the_same_layout_is_accepted(
     accelerator: Accelerator, fake: FakeAccelerator, folder: Path
 ) -> None:
-    fake.set(CAPACITY0=8 | 1040 << 16, CAPACITY1=384 | 512 << 16, CAPACITY2=16)
+    fake.set(CAPACITY0=8 | 2 << 8 | 1040 << 16, CAPACITY1=384 | 512 << 16, CAPACITY2=16 | 96 << 16)
     accelerator.load(folder)
 
 
@@ -232,7 +251,7 @@ def edit_manifest(old: str, new: str) -> Callable[[Path], None]:
         (lambda folder: (folder / "manifest.json").write_bytes(b"\xff"), "cannot read the pathway"),
         (edit_manifest('"slot": 1', '"slot": 2'), "does not match its checksums"),
         (edit_manifest('"program_offset"', '"offset"'), "is damaged"),
-        (edit_manifest('"version": 1', '"version": 7'), "version 7, this driver reads 1"),
+        (edit_manifest('"version": 2', '"version": 7'), "version 7, this driver reads 2"),
     ],
 )
 def test_a_damaged_pathway_is_refused(
@@ -244,28 +263,22 @@ def test_a_damaged_pathway_is_refused(
         accelerator.load(tmp_path / "p")
 
 
-def test_misuse_is_a_value_error(loaded: Accelerator, pathways: Pathways) -> None:
-    index = moe_index(pathways)
-    x_ND, residual_ND = random_tokens(DEMO.model)
-    shape = rf"must be \({DEMO.model.tokens}, {DEMO.model.dim}\)"
-    with pytest.raises(ValueError, match="is PATCH_EMBED, not MOE"):
-        loaded.run_moe("depth", 0, x_ND, residual_ND)
-    with pytest.raises(ValueError, match="operations 0 to"):
-        loaded.run_moe("depth", 1000, x_ND, residual_ND)
+def test_misuse_is_a_value_error(loaded: Accelerator) -> None:
+    shape = rf"must be \({DEMO.model.image_hw[0]}, {DEMO.model.image_hw[1]}, 3\) uint8"
     with pytest.raises(ValueError, match=r"no task 'dogs'.*segmentation, depth"):
-        loaded.run_moe("dogs", index, x_ND, residual_ND)
-    with pytest.raises(ValueError, match=f"x of operation.*{shape} int8"):
-        loaded.run_moe("depth", index, x_ND[1:], residual_ND)
-    with pytest.raises(ValueError, match=f"residual of operation.*{shape} int16"):
-        loaded.run_moe("depth", index, x_ND, residual_ND.astype(np.int32))
+        loaded.run("dogs", image())
+    with pytest.raises(ValueError, match=f"input of task 'depth' {shape}, not .63, 64, 3. uint8"):
+        loaded.run("depth", image()[1:])
+    with pytest.raises(ValueError, match=f"{shape}, not .* float32"):
+        loaded.run("depth", image().astype(np.float32))
+    with pytest.raises(ValueError, match="operations 0 to"):
+        loaded.image.operation("depth", 1000)
 
 
-def test_unaligned_views_are_copied_right(loaded: Accelerator, pathways: Pathways) -> None:
-    index = moe_index(pathways)
-    x_ND, residual_ND = random_tokens(DEMO.model)
-    expected = loaded.run_moe("depth", index, x_ND, residual_ND)
-    fortran = loaded.run_moe("depth", index, np.asfortranarray(x_ND), np.asfortranarray(residual_ND))
-    assert np.array_equal(fortran, expected)
+def test_views_that_are_not_contiguous_are_copied_right(loaded: Accelerator) -> None:
+    expected = loaded.run("depth", image())
+    assert np.array_equal(loaded.run("depth", np.asfortranarray(image())), expected)
+    assert np.array_equal(loaded.run("depth", image()[::-1].copy()[::-1]), expected)
 
 
 def test_buffers_beyond_40_bits_are_refused(accelerator: Accelerator, memory: FakeMemory, folder: Path) -> None:

@@ -55,7 +55,7 @@ def test_no_macs_give_no_energy_per_mac() -> None:
 
 
 def test_on_chip_traffic_by_hand() -> None:
-    # 8 lanes: 64 B of activations and 2 x 8 accumulators of 27 bits per cycle
+    # 8 lanes, 2 groups: 64 B of activations and 2 x 8 accumulators of 27 bits per cycle
     assert on_chip_traffic(10, 100, 50, HARDWARE["demo"]) == 10 * (64 + 54) + 200 + 200
 
 

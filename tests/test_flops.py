@@ -52,9 +52,17 @@ def test_attention_by_hand() -> None:
 @pytest.mark.parametrize("opcode", list(Opcode))
 def test_every_opcode_is_counted(opcode: Opcode) -> None:
     op = Op(opcode=opcode, rows=4, top_k=1, heads=1, in_features=8, out_features=8, experts=2)
-    assert (macs(op) > 0) is (opcode is not Opcode.LAYER_NORM)
+    moves = opcode in (Opcode.LOAD, Opcode.STORE)
+    assert (macs(op) > 0) is (opcode is not Opcode.LAYER_NORM and not moves)
     assert all_experts_macs(op) >= macs(op)
-    assert vector_elements(op) > 0
+    assert (vector_elements(op) > 0) is not moves
+
+
+def test_slices_of_an_mlp_add_up() -> None:
+    whole = Op(opcode=Opcode.MLP, rows=10, in_features=64, out_features=256, experts=1)
+    halves = replace(whole, out_features=128, experts=2)
+    assert macs(whole) == macs(halves) == 10 * 2 * 64 * 256
+    assert vector_elements(halves) - vector_elements(whole) == 10 * 64
 
 
 def test_shared_start_is_counted_once() -> None:

@@ -8,14 +8,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from m3vit.sim.golden.attention import AttentionScales, attention, probabilities, reciprocal, scores
+from m3vit.sim.golden.arith import saturate
+from m3vit.sim.golden.attention import (
+    MAX_SCORE_SHIFT,
+    AttentionScales,
+    attention,
+    probabilities,
+    reciprocal,
+    scores,
+)
 from m3vit.sim.golden.embed import patch_embed, patches
-from m3vit.sim.golden.linear import Linear, linear_gelu
+from m3vit.sim.golden.linear import Linear, linear, linear_gelu
 from m3vit.sim.golden.moe import (
     EXP2_MANTISSA,
     combine,
     exp2_fixed,
     gates,
+    mlp,
     moe,
     route,
     router_logits,
@@ -26,6 +35,7 @@ from m3vit.sim.golden.norm import RSQRT_MANTISSA, Norm, layer_norm, rsqrt
 from m3vit.sim.integerise import (
     attention_units,
     fold_pixels,
+    int8_scales,
     norm_factors,
     requant,
 )
@@ -115,6 +125,18 @@ def test_moe_equals_token_by_token(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(moe(x, residual, queues, experts, table), expected)
 
 
+def test_mlp_adds_its_slices_one_after_the_other(rng: np.random.Generator) -> None:
+    dice = Dice(4)
+    slices, table = [dice.expert(32, 64) for _ in range(3)], dice.table()
+    x = rng.integers(-100, 101, (20, 32)).astype(np.int8)
+    residual = rng.integers(-32768, 32768, (20, 32)).astype(np.int16)
+    expected = residual.astype(np.int64)
+    for part in slices:
+        expected = saturate(expected + linear(linear_gelu(x, part.fc1, table), part.fc2, 16), 16)
+    np.testing.assert_array_equal(mlp(x, residual, slices, table), expected)
+    assert (np.abs(expected) > 32766).any()  # saturates between slices, too
+
+
 # LayerNorm
 
 
@@ -182,14 +204,41 @@ def test_outlier_channels_become_coarse(rng: np.random.Generator) -> None:
 
 
 def test_attention_units_keep_their_promises(rng: np.random.Generator) -> None:
-    q, k, v = (rng.normal(size=(400, 32)) * rng.uniform(0.1, 8, 32) for _ in range(3))
+    q, k, v = (rng.normal(size=(400, 32)) * rng.uniform(0.1, 4, 32) for _ in range(3))
     v[:, 3] = 0
-    units = attention_units(q, k, v, v * 0.4)
-    np.testing.assert_allclose(units.q_D * units.k_D, units.product)
+    units = attention_units(q, k, v, v * 0.4, channels=32)
+    octaves = units.q_D * units.k_D * np.log2(np.e) * 256 / 32**0.5
+    np.testing.assert_allclose(octaves, 2.0**-units.score_shift)
+    assert units.score_shift >= 0
     np.testing.assert_allclose(units.v_D / units.output_D, units.gain)
     assert units.gain > 1.8
     for real, unit in ((q, units.q_D), (k, units.k_D)):
         assert (np.abs(real) <= 128 * unit).mean() > 0.999
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 0.33, 1.0, 7.0])
+@pytest.mark.parametrize("channels", [32, 64, 96])
+def test_score_units_are_rounded_up_but_no_more_than_needed(
+    rng: np.random.Generator, scale: float, channels: int
+) -> None:
+    q, k = rng.normal(size=(200, 8)) * scale, rng.normal(size=(200, 8))
+    units = attention_units(q, k, k, k, channels)
+    least = float((int8_scales(q) * int8_scales(k)).max())
+    product = float(units.q_D[0] * units.k_D[0])
+    assert least <= product * (1 + 1e-12) < 2 * least * (1 + 1e-9)
+    np.testing.assert_allclose(units.q_D / units.k_D, int8_scales(q) / int8_scales(k))
+
+
+def test_extreme_products_are_clipped_to_a_score_unit() -> None:
+    large = np.full((4, 2), 1e4)
+    units = attention_units(large, large, large, large, 64)
+    assert units.score_shift == 0
+    np.testing.assert_allclose(units.q_D * units.k_D * np.log2(np.e) * 256 / 8, 1.0)
+
+
+def test_tiny_products_have_the_largest_shift() -> None:
+    small = np.full((4, 2), 1e-9)
+    assert attention_units(small, small, small, small, 64).score_shift == MAX_SCORE_SHIFT
 
 
 def test_layer_norm_survives_extremes() -> None:
@@ -232,35 +281,39 @@ def test_reciprocal_is_close_for_all_totals() -> None:
 
 def test_scores_saturate() -> None:
     q = np.full((1, 64), -128, np.int8)
-    assert scores(q, -q - 1, requant(1.0)).tolist() == [[-32768]]
+    assert scores(q, -q - 1, 0).tolist() == [[-32768]]
+    assert scores(q, q, 0).tolist() == [[32767]]
 
 
-@pytest.mark.parametrize(
-    ("tokens", "sharpness", "least_db"), [(5, 1.0, 38), (129, 0.3, 37), (129, 1.0, 36), (129, 3.0, 31)]
-)
-def test_attention_is_close_to_float(rng: np.random.Generator, tokens: int, sharpness: float, least_db: float) -> None:
+def test_scores_round_half_up() -> None:
+    q, k = np.array([[1]], np.int8), np.array([[12], [11], [-12], [-13], [-4]], np.int8)
+    assert scores(q, k, 3).tolist() == [[2, 1, -1, -2, 0]]
+
+
+@pytest.mark.parametrize(("tokens", "shift", "least_db"), [(5, 5, 38), (129, 7, 37), (129, 5, 36), (129, 4, 31)])
+def test_attention_is_close_to_float(rng: np.random.Generator, tokens: int, shift: int, least_db: float) -> None:
     heads, dim = 3, 96
     qkv = np.clip(np.rint(rng.normal(0, 40, (tokens, 3 * dim))), -128, 127).astype(np.int8)
     q, k, v = qkv.astype(np.float64).reshape(tokens, 3, heads, 32).transpose(1, 2, 0, 3)
-    octaves = sharpness / 40**2 / 32**0.5
+    octaves = 2.0 ** -(shift + 8)
     weight = np.exp2(q @ k.transpose(0, 2, 1) * octaves)
     real = (weight / weight.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(tokens, dim)
     gain = 100 / np.abs(real).max()
-    out = attention(qkv, heads, AttentionScales(score=requant(octaves * 256), output=requant(gain)))
+    out = attention(qkv, heads, AttentionScales(score=shift, output=requant(gain)))
     assert sqnr_db(real * gain, out.astype(np.float64)) > least_db
 
 
 def test_attention_of_equal_keys_is_the_mean() -> None:
     qkv = np.zeros((4, 3 * 8), np.int8)
     qkv[:, 16:] = np.arange(-16, 16).reshape(4, 8)
-    out = attention(qkv, 2, AttentionScales(score=requant(1.0), output=requant(4.0)))
+    out = attention(qkv, 2, AttentionScales(score=0, output=requant(4.0)))
     np.testing.assert_array_equal(out, np.tile(np.arange(-16, -8) * 4 + 48, (4, 1)))
 
 
 def test_attention_equals_plain_python() -> None:
     rng = np.random.default_rng(0)
     qkv = rng.integers(-128, 128, (6, 3 * 4)).astype(np.int8)
-    scales = AttentionScales(score=requant(0.05), output=requant(1.1))
+    scales = AttentionScales(score=4, output=requant(1.1))
     out = attention(qkv, 2, scales)
     for n in range(6):
         for head in range(2):
@@ -273,10 +326,7 @@ def _attend(q: list[int], keys: list[list[int]], values: list[list[int]], scales
     def half_up(x: int, shift: int) -> int:
         return (x + (1 << shift >> 1)) >> shift
 
-    score = [
-        half_up(sum(a * b for a, b in zip(q, k, strict=True)) * scales.score.multiplier, scales.score.shift)
-        for k in keys
-    ]
+    score = [half_up(sum(a * b for a, b in zip(q, k, strict=True)), scales.score) for k in keys]
     score = [max(-32768, min(32767, s)) for s in score]
     p = []
     for s in score:

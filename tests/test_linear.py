@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Linear layers: accumulators, quantisation, the DRAM packing, the GELU table."""
+"""Linear layers: accumulators, quantisation, the GELU table. The DRAM packing has test_layout.py."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from m3vit.sim.golden.linear import Linear, accumulate, gelu, gelu_table
+from m3vit.sim.golden.linear import accumulate, gelu, gelu_table
 from m3vit.sim.integerise import (
     hidden_activation,
     int8_scales,
     quantise_linear,
 )
-from m3vit.sim.layout import linear_bytes, pack_linear, unpack_linear
-from m3vit.sim.synthetic import Dice
 
 Floats = npt.NDArray[np.float64]
-EXACT = Dice(1)
 
 
 def sqnr_db(reference: Floats, approximation: Floats) -> float:
@@ -58,34 +53,6 @@ def test_quantised_linear_is_close_to_float(rng: np.random.Generator) -> None:
     layer = quantise_linear(weight, bias, 0.03, 0.02)
     real = accumulate(x, layer) * layer.multiplier_M / 2.0**layer.shift_M * 0.02
     assert sqnr_db(x * 0.03 @ weight.T + bias, real) > 38
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 70), st.integers(1, 200), st.sampled_from([8, 16, 24, 32]), st.integers(0, 2**32 - 1))
-def test_packing_round_trip(out_features: int, in_features: int, lanes: int, seed: int) -> None:
-    layer = Dice(seed).linear(out_features, in_features, 32.0, 32.0)
-    packed = pack_linear(layer, lanes)
-    assert packed.size == linear_bytes(out_features, in_features, lanes)
-    again = unpack_linear(np.concatenate([packed, np.full(64, 255, np.uint8)]), out_features, in_features, lanes)
-    for field in Linear.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(layer, field), getattr(again, field))
-
-
-def test_first_tile_lies_as_the_engine_reads_it() -> None:
-    layer = EXACT.linear(10, 100, 32.0, 32.0)
-    packed = pack_linear(layer, lanes=8)
-    assert packed[:4].view("<i4")[0] == layer.bias_M[0]
-    assert packed[8 + 4 : 8 + 6].view("<u2")[0] == layer.multiplier_M[1]
-    assert packed[8 + 6] == layer.shift_M[1]
-    words = packed[64:].view(np.int8)
-    np.testing.assert_array_equal(words[:64], layer.weight_MK[0, :64])
-    np.testing.assert_array_equal(words[64:128], layer.weight_MK[1, :64])
-    np.testing.assert_array_equal(words[8 * 64 : 8 * 64 + 36], layer.weight_MK[0, 64:])
-
-
-def test_unpacking_too_few_bytes_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs"):
-        unpack_linear(np.zeros(10, np.uint8), 8, 64, 8)
 
 
 def test_gelu_table_covers_all_indices() -> None:

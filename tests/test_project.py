@@ -23,9 +23,8 @@ from m3vit.scripts.project import Backend, project
 from m3vit.scripts.project_folder import replace_folder
 from m3vit.scripts.tcl_check import TclError, check_project, interpreter
 from m3vit.sim import regmap
-from m3vit.sim.golden.executor import Executor, State
+from m3vit.sim.golden.executor import Executor
 from m3vit.sim.pathway import read_pathways, write_pathways
-from m3vit.sim.program import Opcode
 from m3vit.sim.synthetic import random_pathways
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,8 +221,12 @@ def run_on_fake_board(folder: Path, **environment: str) -> subprocess.CompletedP
     host, hardware = folder / "host", DEMO.hardware
     shutil.copyfile(Path(__file__).with_name("fake_pynq.py"), host / "pynq.py")
     replace_in(folder, "host/run.py", "import sys\n", "import sys\n" + BLOCKER)
-    words = (hardware.lanes | hardware.max_tokens << 16, hardware.max_dim | hardware.max_hidden << 16)
-    setting = {"CAPACITY": " ".join(map(str, (*words, hardware.max_top_k)))} | environment
+    words = (
+        hardware.lanes | hardware.groups << 8 | hardware.max_tokens << 16,
+        hardware.max_dim | hardware.max_hidden << 16,
+        hardware.max_top_k | hardware.max_block << 16,
+    )
+    setting = {"CAPACITY": " ".join(map(str, words))} | environment
     command = [sys.executable, str(host / "run.py")]
     return subprocess.run(
         command, cwd=host, env=os.environ | setting, capture_output=True, text=True, check=False, timeout=60
@@ -233,14 +236,14 @@ def run_on_fake_board(folder: Path, **environment: str) -> subprocess.CompletedP
 def test_the_host_side_runs_alone_and_compares(moved: Path) -> None:
     result = run_on_fake_board(moved)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count(", 0 of") == len(DEMO.model.tasks)
+    assert result.stdout.count(": 0 of") == len(DEMO.model.tasks)
     assert result.stdout.endswith("all equal\n")
 
 
 def test_the_host_side_sees_one_wrong_integer(moved: Path) -> None:
     result = run_on_fake_board(moved, FLIP="1")
     assert result.returncode == 1, result.stderr
-    assert result.stdout.count(", 1 of") == len(DEMO.model.tasks)
+    assert result.stdout.count(": 1 of") == len(DEMO.model.tasks)
 
 
 def test_the_host_side_refuses_a_foreign_bitstream(moved: Path) -> None:
@@ -254,12 +257,11 @@ def test_the_vectors_are_goldens_for_every_task(original: Path, pathway: Path) -
     vectors = {path.stem: np.load(path) for path in (original / "host" / "vectors").glob("*.npz")}
     assert set(vectors) == set(DEMO.model.tasks)
     for task, vector in vectors.items():
-        state = State.of(x_ND=vector["x"], residual_ND=vector["residual"])
-        step = Executor(read_pathways(pathway).task(task)).step(int(vector["op"]), state)
-        assert step.op.opcode is Opcode.MOE
-        assert np.array_equal(vector["expected"], step.result)
+        assert vector["source"].shape == (*DEMO.model.image_hw, 3)
+        golden_RC = Executor(read_pathways(pathway).task(task)).run(vector["source"]).output_NC
+        assert np.array_equal(vector["expected"], golden_RC)
         assert vector["expected"].dtype == np.int16
-        assert (vector["expected"] != vector["residual"]).mean() > 0.5
+        assert len(np.unique(golden_RC)) > 100
 
 
 def test_the_pathway_in_the_folder_is_the_same(original: Path, pathway: Path) -> None:
@@ -338,11 +340,13 @@ def run_verb(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_design_beyond_the_board_exits_with_2(tmp_path: Path) -> None:
-    large = DEMO.hardware.model_copy(update={"name": "large", "weight_fifo_words": 1 << 16})
+    large = DEMO.hardware.model_copy(update={"name": "large", "stream_words": 1 << 18})
     write_pathways(random_pathways(DEMO.model, large), tmp_path / "pathway")
     result = run_verb(str(tmp_path / "pathway"), "--out", str(tmp_path / "out"))
     assert result.returncode == 2
-    assert "hardware 'large' needs 152 URAM288, but ZCU104 has 96 of which 86 (90%) may be used" in result.stderr
+    assert re.search(
+        r"hardware 'large' needs \d+ RAMB36, but ZCU104 has 312 of which 280 \(90%\) may be used", result.stderr
+    )
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

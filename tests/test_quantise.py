@@ -155,6 +155,20 @@ def test_calibration_sees_every_branch(model: M3ViT, train: Split) -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_only_the_first_slice_of_an_mlp_has_the_bias(model: M3ViT, pathways: Pathways) -> None:
+    """Together the slices hold all of fc1 and fc2; behind the first, the bias is the zero of GELU times the weights."""
+    op = next(op for op in pathways.first.program if op.opcode is Opcode.MLP)
+    first, second = Executor(pathways.first).experts(op)
+    bias, total = second.fc2.bias_M.astype(int), second.fc2.weight_MK.astype(int).sum(axis=1)
+    zero = round(bias @ total / (total @ total))
+    assert zero > 0
+    np.testing.assert_array_equal(bias, zero * total)
+    assert (first.fc2.bias_M != zero * first.fc2.weight_MK.astype(int).sum(axis=1)).mean() > 0.9
+    weight = model.get_submodule("blocks.0.mlp.fc2").get_parameter("weight").detach().numpy()
+    scale = np.abs(weight[:, 128:]).max(axis=1, keepdims=True) / 127
+    assert np.abs(weight[:, 128:] / scale - second.fc2.weight_MK).max() <= 0.501
+
+
 def test_ungated_expert_outputs_count_as_residual(train: Split) -> None:
     """The hardware holds them in the residual's units before the gate shrinks them."""
     model = spread_out(make_config())

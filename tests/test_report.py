@@ -16,10 +16,11 @@ import pytest
 from m3vit.model.config import DEMO, HARDWARE, MODELS, ModelConfig
 from m3vit.model.errors import UserError
 from m3vit.scripts.report import report
-from m3vit.sim.bound import activation_bytes, op_bound
-from m3vit.sim.figures import number, overlap_percent, size
+from m3vit.sim.bound import frame_bound, op_bound
+from m3vit.sim.figures import by_opcode, number, share_percent, size
 from m3vit.sim.pathway import Accuracy, Pathways, write_pathways
 from m3vit.sim.program import Op, Opcode
+from m3vit.sim.program_check import expert_bytes
 from m3vit.sim.report import image_sha256
 from m3vit.sim.synthetic import random_moe, random_pathways
 
@@ -40,8 +41,7 @@ NULL_WITHOUT_RTL = (
     ("cycles", "ratio_to_bound"),
     ("task_switch", "switch_cycles"),
     ("memory", "rtl_dram_bytes"),
-    ("energy", "moe_rtl"),
-    ("resources", "lut"),
+    ("cycles", "latency_ms"),
     ("accuracy", "int8"),
 )
 ACCURACY = Accuracy("mIoU (%)", True, 40.0, 39.0, 10.0, 128)
@@ -58,41 +58,54 @@ def folder(pathways: Pathways, tmp_path: Path) -> Path:
     return tmp_path / "p"
 
 
-def frame(task: str, image: int, index: int, op: Op, rng: np.random.Generator) -> dict[str, Any]:
-    """A run of one MOE operation that takes 1,000 cycles more than its bound."""
-    queues = rng.multinomial(op.rows * op.top_k, [0.5, 0.3, 0.2] + [0.0] * (op.experts - 3))
+IDLE = 7
+"""Cycles of a frame that belong to no operation."""
+
+
+def counted(index: int, op: Op, image: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Counters of an operation that takes 1,000 cycles more than its bound."""
+    queues = rng.multinomial(op.rows * op.top_k, [0.5, 0.3, 0.2] + [0.0] * (op.experts - 3)) if op.top_k else []
     used = {str(expert): int(tokens) for expert, tokens in enumerate(queues) if tokens}
-    least = op_bound(op, DEMO.hardware, activation_bytes(op), len(used))
+    least = op_bound(op, DEMO.hardware, len(used) if used else None)
     return {
-        "task": task, "image": image, "op": index, "layer": 1, "cycles": least.cycles + 1000 + image,
-        "compute": least.compute, "read_words": 100, "write_words": 10, "stall_weight": 500, "stall_input": 300,
-        "stall_output": 100, "experts": len(used), "queue_lengths": used, "elements": 1000, "mismatches": 0,
+        "op": index, "cycles": least.cycles + 1000 + image, "compute": least.compute, "read_words": 100,
+        "write_words": 10, "stall_weight": 500, "stall_input": 300, "stall_output": 100, "experts": len(used),
+        "loads": len(used), "queue_lengths": used,
     }  # fmt: skip
+
+
+def frame(task: str, image: int, program: tuple[Op, ...], rng: np.random.Generator) -> dict[str, Any]:
+    ops = [counted(index, op, image, rng) for index, op in enumerate(program)]
+    cycles = sum(op["cycles"] for op in ops) + IDLE
+    return {"task": task, "image": image, "cycles": cycles, "elements": 1000, "mismatches": 0, "ops": ops}
 
 
 def make_results(pathways: Pathways, images: int = 2) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     frames = [
-        frame(task, image, index, op, rng)
-        for task, pathway in pathways.tasks.items()
-        for image in range(images)
-        for index, op in enumerate(pathway.program)
-        if op.opcode is Opcode.MOE
+        frame(task, image, pathway.program, rng) for task, pathway in pathways.tasks.items() for image in range(images)
     ]
+    moe = moe_ops(pathways)[0]
     events = [
-        {"kind": "load", "expert": 0, "start": 0, "end": 100},
-        {"kind": "compute", "expert": 0, "start": 50, "end": 150},
-        {"kind": "route", "expert": None, "start": 0, "end": 10},
+        {"kind": "input", "op": 0, "expert": None, "start": 0, "end": 10},
+        {"kind": "load", "op": moe, "expert": 0, "start": 0, "end": 100},
+        {"kind": "compute", "op": moe, "expert": None, "start": 50, "end": 150},
+        {"kind": "norm", "op": 1, "expert": None, "start": 20, "end": 40},
+        {"kind": "output", "op": len(pathways.first.program) - 1, "expert": None, "start": 150, "end": 160},
     ]
-    timeline = {"task": pathways.first.task, "image": 0, "op": frames[0]["op"], "events": events}
+    timeline = {"task": pathways.first.task, "image": 0, "events": events}
     return {
-        "version": 1, "workload": pathways.first.workload, "image_sha256": image_sha256(pathways),
-        "hardware": pathways.first.config.hardware.model_dump(mode="json"), "simulator": "Verilator 5.048",
+        "version": 2, "workload": pathways.first.workload, "image_sha256": image_sha256(pathways),
+        "hardware": pathways.first.config.hardware.model_dump(mode="json"), "mode": 0, "simulator": "Verilator 5.048",
         "images": images, "elements_compared": 1000 * len(frames), "golden_vs_rtl_mismatches": 0,
         "golden_vs_hls_mismatches": None, "frames": frames,
         "task_switch": {"same_task_cycles": [100, 102], "switch_cycles": [105]}, "timeline": timeline,
         "wall_seconds": 1.5, "simulated_cycles": 12345,
     }  # fmt: skip
+
+
+def moe_ops(pathways: Pathways) -> list[int]:
+    return [index for index, op in enumerate(pathways.first.program) if op.opcode is Opcode.MOE]
 
 
 def verify(folder: Path, results: dict[str, Any]) -> None:
@@ -138,24 +151,25 @@ def test_measured_cycles_against_their_bound(folder: Path, pathways: Pathways) -
     results = make_results(pathways)
     verify(folder, results)
     tree = run(folder)
-    program = pathways.first.program
-    moe = [index for index, op in enumerate(program) if op.opcode is Opcode.MOE]
+    program, moe = pathways.first.program, moe_ops(pathways)
     runs = [f for f in results["frames"] if f["task"] == pathways.first.task]
     cycles = tree["cycles"]
     assert cycles["source"] == "rtl"
     assert cycles["total"] == pytest.approx(sum(f["cycles"] for f in runs) / 2)
-    least = [op_bound(program[i], DEMO.hardware, activation_bytes(program[i]), 3) for i in moe]
-    assert cycles["bound_compute"] == -(-sum(b.macs for b in least) // 512)
-    assert cycles["bound_memory"] == -(-sum(b.bytes for b in least) // 51.2)
-    assert cycles["ratio_to_bound"] == pytest.approx(cycles["total"] / cycles["bound_compute"])
-    assert cycles["ops_not_in_rtl"] == [index for index in range(len(program)) if index not in moe]
+    least = frame_bound(program, DEMO.hardware, dict.fromkeys(moe, 3.0))
+    assert (cycles["bound_compute"], cycles["bound_memory"]) == (least.compute, least.memory)
+    assert cycles["ratio_to_bound"] == pytest.approx(cycles["total"] / least.cycles)
     assert cycles["latency_ms"] == pytest.approx(cycles["total"] / 300e3)
+    assert len(cycles["per_op"]) == len(program)
+    assert sum(row["cycles"] for row in cycles["per_op"]) == pytest.approx(cycles["total"] - IDLE)
     row = cycles["per_op"][moe[0]]
     assert (row["cycles_max"] - row["cycles_min"], row["runs"], row["read_bytes"]) == (1, 2, 6400)
     assert sum(row["expert_tokens"]) == program[moe[0]].rows * program[moe[0]].top_k
     assert row["expert_tokens"][3:] == [0] * 5
     assert [cycles["per_op"][index]["layer"] for index in moe] == [1, 3]
     assert cycles["per_op"][0]["layer"] is None
+    assert tree["memory"]["rtl_dram_bytes"] == len(program) * (64 + 110 * 64)
+    assert tree["memory"]["dram_bytes_per_frame"] == tree["memory"]["rtl_dram_bytes"]
 
 
 def test_verification_is_per_task_and_in_total(folder: Path, pathways: Pathways) -> None:
@@ -168,7 +182,7 @@ def test_verification_is_per_task_and_in_total(folder: Path, pathways: Pathways)
     assert tree["verification"]["golden_vs_rtl_mismatches"] == 0
     assert tree["tasks"][second]["verification"]["golden_vs_rtl_mismatches"] == 7
     assert tree["verified"]["golden_vs_rtl_mismatches"] == 7
-    assert tree["verification"]["elements_compared"] == 4000
+    assert tree["verification"]["elements_compared"] == 2000
     assert "RTL and golden model differ in 7 elements" in page(folder)
 
 
@@ -198,16 +212,33 @@ def test_results_of_another_image_are_left_out(folder: Path, pathways: Pathways)
     assert "belongs to another memory image" in page(folder)
 
 
+def first_moe(results: dict[str, Any]) -> dict[str, Any]:
+    op: dict[str, Any] = next(op for op in results["frames"][0]["ops"] if op["queue_lengths"])
+    return op
+
+
 def spoil_queue(results: dict[str, Any]) -> None:
-    results["frames"][0]["queue_lengths"]["0"] += 1
+    first_moe(results)["queue_lengths"]["0"] += 1
 
 
 def spoil_experts(results: dict[str, Any]) -> None:
-    results["frames"][0]["experts"] += 1
+    first_moe(results)["experts"] += 1
 
 
-def spoil_op(results: dict[str, Any]) -> None:
-    results["frames"][0]["op"] = 0
+def spoil_order(results: dict[str, Any]) -> None:
+    results["frames"][0]["ops"].reverse()
+
+
+def spoil_length(results: dict[str, Any]) -> None:
+    results["frames"][0]["ops"].pop()
+
+
+def spoil_share(results: dict[str, Any]) -> None:
+    results["frames"][0]["ops"][0]["cycles"] += IDLE + 1
+
+
+def spoil_queue_of_a_norm(results: dict[str, Any]) -> None:
+    results["frames"][0]["ops"][1] |= {"queue_lengths": {"0": 1}, "experts": 1}
 
 
 def spoil_task(results: dict[str, Any]) -> None:
@@ -219,7 +250,7 @@ def spoil_total(results: dict[str, Any]) -> None:
 
 
 def spoil_version(results: dict[str, Any]) -> None:
-    results["version"] = 2
+    results["version"] = 1
 
 
 def spoil_cycles(results: dict[str, Any]) -> None:
@@ -227,11 +258,11 @@ def spoil_cycles(results: dict[str, Any]) -> None:
 
 
 def spoil_key(results: dict[str, Any]) -> None:
-    del results["frames"][0]["stall_input"]
+    del results["frames"][0]["ops"][0]["stall_input"]
 
 
 def spoil_expert_index(results: dict[str, Any]) -> None:
-    lengths = results["frames"][0]["queue_lengths"]
+    lengths = first_moe(results)["queue_lengths"]
     lengths["99"] = lengths.pop("0")
 
 
@@ -239,9 +270,13 @@ def spoil_lanes(results: dict[str, Any]) -> None:
     results["hardware"]["lanes"] = 16
 
 
+def spoil_groups(results: dict[str, Any]) -> None:
+    results["hardware"]["groups"] = 4
+
+
 SPOILS = (
-    spoil_queue, spoil_experts, spoil_op, spoil_task, spoil_total, spoil_version, spoil_cycles, spoil_key,
-    spoil_expert_index, spoil_lanes,
+    spoil_queue, spoil_experts, spoil_order, spoil_length, spoil_share, spoil_queue_of_a_norm, spoil_task, spoil_total,
+    spoil_version, spoil_cycles, spoil_key, spoil_expert_index, spoil_lanes, spoil_groups,
 )  # fmt: skip
 
 
@@ -326,14 +361,18 @@ def test_page_escapes_what_comes_from_files(folder: Path, pathways: Pathways) ->
     assert "<script" not in page(folder)
 
 
-def test_energy_says_what_it_covers(folder: Path, pathways: Pathways) -> None:
+def test_energy_of_a_frame_that_ran_comes_from_counters(folder: Path, pathways: Pathways) -> None:
+    program = pathways.first.program
+    modelled = run(folder)["energy"]
+    assert "modelled" in modelled["scope"]
     verify(folder, make_results(pathways))
-    energy = run(folder)["energy"]
-    assert "whole" in energy["scope"] or "all 27 operations" in energy["scope"]
-    assert "RTL" in energy["moe_rtl"]["scope"]
-    assert energy["moe_rtl"]["nominal_mj"] < energy["nominal_mj"]
-    moved = next(item for item in energy["moe_rtl"]["items"] if item["name"] == "dram")
-    assert moved["count"] == 2 * 110 * 64  # two layers, 100 words in, 10 out
+    tree = run(folder)
+    assert f"all {len(program)} operations" in tree["energy"]["scope"]
+    assert "counted in RTL" in tree["energy"]["scope"]
+    items = {item["name"]: item for item in tree["energy"]["items"]}
+    assert items["dram"]["count"] == len(program) * (64 + 110 * 64)  # the operation itself, 100 words in, 10 out
+    assert items["core_power"]["count"] == pytest.approx(tree["cycles"]["total"] / 300e6)
+    assert items["mac"]["count"] == tree["cycles"]["macs"]
 
 
 def test_accuracy_comes_from_the_export(pathways: Pathways, tmp_path: Path) -> None:
@@ -356,10 +395,11 @@ def test_memory_on_chip_does_not_grow_with_experts(tmp_path: Path) -> None:
         write_pathways(random_moe(wide(experts), HARDWARE["demo"]), tmp_path / str(experts))
         trees.append(run(tmp_path / str(experts)))
     few, many = trees
-    assert len(few["cycles"]["per_op"]) == 1
+    assert [row["opcode"] for row in few["cycles"]["per_op"]] == ["LOAD", "LAYER_NORM", "MOE", "STORE"]
     assert few["memory"]["on_chip_bytes"] == many["memory"]["on_chip_bytes"] > 0
-    assert few["memory"]["baselines"]["all_experts_on_chip_bytes"] == 8 * 17920
-    assert many["memory"]["baselines"]["all_experts_on_chip_bytes"] == 64 * 17920
+    each = expert_bytes(64, 128, HARDWARE["demo"])
+    assert few["memory"]["baselines"]["all_experts_on_chip_bytes"] == 8 * each
+    assert many["memory"]["baselines"]["all_experts_on_chip_bytes"] == 64 * each
 
 
 def test_numbers_in_words() -> None:
@@ -369,11 +409,24 @@ def test_numbers_in_words() -> None:
     assert [size(v) for v in (None, 100, 2048, 5 << 20)] == ["–", "100 B", "2 KiB", "5 MiB"]
 
 
-def test_hidden_loading() -> None:
-    events = [
-        {"kind": "load", "start": 0, "end": 100},
-        {"kind": "compute", "start": 50, "end": 80},
-        {"kind": "compute", "start": 80, "end": 200},
-    ]
-    assert overlap_percent(events) == pytest.approx(50)
-    assert overlap_percent(events[1:]) is None
+def test_operations_of_a_kind_are_added_up() -> None:
+    row = {"cycles": 10, "compute": 5, "stall_weight": 2, "stall_input": 1, "stall_output": 0, "bound_compute": 4}
+    rows = [{"opcode": kind, "bound_memory": 3, **row} for kind in ("MLP", "MOE", "MLP")]
+    assert [(kind["opcode"], kind["count"], kind["cycles"], kind["bound"]) for kind in by_opcode(rows)] == [
+        ("MLP", 2, 20, 8), ("MOE", 1, 10, 4),
+    ]  # fmt: skip
+    rows[0]["cycles"] = None
+    assert [kind["cycles"] for kind in by_opcode(rows)] == [None, 10]
+    assert share_percent(rows, "stall_weight", 60) == pytest.approx(10)
+    assert share_percent(rows, "stall_weight", None) is None
+
+
+def test_resources_name_their_source(folder: Path) -> None:
+    tree = run(folder)
+    resources, kind = tree["resources"], tree["kinds"]["resources"]
+    if resources["blocks"] is None:
+        assert (kind, resources["lut"]) == ("modelled", None)
+    else:
+        assert kind == "measured"
+        assert sum(block["lut"] for block in resources["blocks"]) == resources["lut"] > 0
+        assert "yosys" in resources["source"]

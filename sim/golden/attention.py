@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Integer multi-head self-attention (Vaswani et al., arXiv 1706.03762, section 3.2).
 
-Scores are octaves like router logits, probabilities are unsigned 8-bit integers relative to the row's largest score.
+Scores are octaves like router logits; the units of queries and keys are chosen so that a shift makes scores of their
+products. Probabilities are unsigned 8-bit integers relative to the row's largest score.
 The engine makes one pass over the keys, in which a row's scores are buffered and its maximum is tracked, and one over
 the values, in which the sum of the probabilities is formed beside the products: neither rescales what it accumulated.
 An int8 engine multiplies p - 128 and starts from the bias 128 * sum(v) of the channel; the result is the same integer.
@@ -15,28 +16,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.sim.golden.arith import ACC_BITS, MULTIPLIER_BITS, Ints, requantise, round_half_up_shift, saturate
+from m3vit.sim.golden.arith import ACC_BITS, MULTIPLIER_BITS, Ints, round_half_up_shift, saturate
 from m3vit.sim.golden.moe import EXP2_MANTISSA, LOGIT_FRACTION_BITS
 from m3vit.sim.golden.norm import Requant, fold_multiplier
 
 PROBABILITY_BITS = 8
 MANTISSA_BITS = 15
+MAX_SCORE_SHIFT = 31
 MAX_TOKENS = ((1 << (ACC_BITS - 1)) - 1) // (((1 << PROBABILITY_BITS) - 1) << 7)
 """More tokens could drive a weighted sum of values out of the accumulator."""
 
 
 @dataclass(frozen=True)
 class AttentionScales:
-    """Factors of an attention layer: product of query and key to score, weighted values to output."""
+    """Factors of an attention layer.
 
-    score: Requant
+    Attributes:
+        score: right shift from the product of query and key to the score, 0..MAX_SCORE_SHIFT.
+        output: from weighted values to the output.
+    """
+
+    score: int
     output: Requant
 
 
-def scores(q_NC: Ints, k_NC: Ints, scale: Requant) -> npt.NDArray[np.int64]:
+def scores(q_NC: Ints, k_NC: Ints, shift: int) -> npt.NDArray[np.int64]:
     """int16 scores of every query (rows) with every key in octaves, LOGIT_FRACTION_BITS fraction bits. Shape (N, N)."""
     product_NN = q_NC.astype(np.float64) @ k_NC.astype(np.float64).T
-    return requantise(product_NN.astype(np.int64), scale.multiplier, scale.shift, 16)
+    return saturate(round_half_up_shift(product_NN.astype(np.int64), shift), 16)
 
 
 def probabilities(score_NN: Ints) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 """Interprets a Pathway's program on one image. Every parameter is unpacked from the memory image: it is the truth.
 
 Shapes: H x W pixels, N tokens (class token first), D channels of the residual stream, M = 3 D, C output channels.
+After a HEAD, residual stream and result have N - 1 rows of C; a program without one stores N rows of D.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from m3vit.sim.golden.attention import AttentionScales, attention
 from m3vit.sim.golden.embed import linear_residual, patch_embed
-from m3vit.sim.golden.linear import Linear, linear, linear_gelu
-from m3vit.sim.golden.moe import Expert, Queue, moe, route
+from m3vit.sim.golden.linear import Linear, linear
+from m3vit.sim.golden.moe import Expert, Queue, mlp, moe, route
 from m3vit.sim.golden.norm import Norm, Requant, layer_norm
 from m3vit.sim.layout import linear_bytes, unpack_linear
 from m3vit.sim.pathway import Pathway
@@ -28,6 +29,7 @@ class State:
     """What operations read and write; empty arrays before the first one."""
 
     image_HW3: npt.NDArray[np.uint8]
+    source_ND: npt.NDArray[np.int16]
     residual_ND: npt.NDArray[np.int16]
     x_ND: npt.NDArray[np.int8]
     qkv_NM: npt.NDArray[np.int8]
@@ -40,12 +42,14 @@ class State:
         cls,
         *,
         image_HW3: npt.NDArray[np.uint8] | None = None,
+        source_ND: npt.NDArray[np.int16] | None = None,
         x_ND: npt.NDArray[np.int8] | None = None,
         residual_ND: npt.NDArray[np.int16] | None = None,
     ) -> "State":
-        """A state before a whole program (with an image) or before a single MOE operation (with x and residual)."""
+        """A state before a whole program (with an image or a source) or before one operation (with x and residual)."""
         return cls(
             image_HW3=np.zeros((0, 0, 3), np.uint8) if image_HW3 is None else image_HW3,
+            source_ND=np.zeros((0, 0), np.int16) if source_ND is None else source_ND,
             residual_ND=np.zeros((0, 0), np.int16) if residual_ND is None else residual_ND,
             x_ND=np.zeros((0, 0), np.int8) if x_ND is None else x_ND,
             qkv_NM=np.zeros((0, 0), np.int8),
@@ -63,7 +67,7 @@ class Step:
         x_ND: int8 activations before it.
         residual_ND: int16 residual stream before it.
         queues: token queues that it formed (MOE).
-        result: what it wrote: residual stream, x, qkv or output, as Opcode says.
+        result: what it wrote: residual stream, x or qkv, as Opcode says; STORE: the result.
     """
 
     index: int
@@ -79,7 +83,7 @@ Observer = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of a program: int16 cells of all tokens but the class token."""
+    """What a program stored: int16 cells of all tokens but the class token; without a HEAD, the residual stream."""
 
     output_NC: npt.NDArray[np.int16]
 
@@ -114,20 +118,21 @@ class Executor:
         self.pathway = pathway
         self._layers: dict[tuple[int, int, int], Linear] = {}
 
-    def run(self, image_HW3: npt.NDArray[np.uint8], observe: Observer | None = None) -> Result:
+    def run(self, source: npt.NDArray[Any], observe: Observer | None = None) -> Result:
         """Run the whole program.
 
         Args:
-            image_HW3: uint8 RGB pixels of the model's size.
+            source: uint8 RGB pixels of the model's size (H, W, 3); if the program begins with LOAD, the int16 residual
+                stream (N, D).
             observe: called after every operation.
 
         Raises:
-            ValueError: the image is not uint8 or has another size.
+            ValueError: the source has another type or size.
         """
-        expected = (*self.pathway.config.model.image_hw, 3)
-        if image_HW3.shape != expected or image_HW3.dtype != np.uint8:
-            raise ValueError(f"image {image_HW3.shape} of {image_HW3.dtype}, expected {expected} of uint8")
-        state = State.of(image_HW3=image_HW3)
+        shape, dtype = source_format(self.pathway.program[0])
+        if source.shape != shape or source.dtype != dtype:
+            raise ValueError(f"source {source.shape} of {source.dtype}, expected {shape} of {np.dtype(dtype)}")
+        state = State.of(source_ND=source) if dtype is np.int16 else State.of(image_HW3=source)
         for index in range(len(self.pathway.program)):
             step = self.step(index, state)
             if observe is not None:
@@ -153,22 +158,23 @@ class Executor:
                 state.qkv_NM = linear(state.x_ND, self.layer(op), 8).astype(np.int8)
                 return state.qkv_NM
             case Opcode.ATTENTION:
-                score, output = Requant(*op.operands[0:2]), Requant(*op.operands[2:4])
-                state.x_ND = attention(state.qkv_NM, op.heads, AttentionScales(score, output))
+                scales = AttentionScales(op.operands[0], Requant(*op.operands[1:3]))
+                state.x_ND = attention(state.qkv_NM, op.heads, scales)
                 return state.x_ND
             case Opcode.LINEAR_RESIDUAL:
                 state.residual_ND = linear_residual(state.residual_ND, state.x_ND, self.layer(op))
             case Opcode.MLP:
-                mlp = self.experts(op)[0]
-                hidden_NH = linear_gelu(state.x_ND, mlp.fc1, self.gelu_table(op))
-                state.residual_ND = linear_residual(state.residual_ND, hidden_NH, mlp.fc2)
+                state.residual_ND = mlp(state.x_ND, state.residual_ND, self.experts(op), self.gelu_table(op))
             case Opcode.MOE:
                 queues = route(state.x_ND, self.router(op), op.top_k, bool(op.flags & Flag.RENORMALISE))
                 state.queues = tuple(queues)
                 state.residual_ND = moe(state.x_ND, state.residual_ND, queues, self.experts(op), self.gelu_table(op))
             case Opcode.HEAD:
-                state.output_NC = linear(state.x_ND[1:], self.layer(op), 16).astype(np.int16)
-                return state.output_NC
+                state.residual_ND = linear(state.x_ND[1:], self.layer(op), 16).astype(np.int16)
+            case Opcode.LOAD:
+                state.residual_ND = state.source_ND
+            case Opcode.STORE:
+                state.output_NC = state.residual_ND
         return state.residual_ND
 
     def layer(self, op: Op) -> Linear:
@@ -180,7 +186,7 @@ class Executor:
         return self._linear(op.weights, op.experts, op.in_features)
 
     def experts(self, op: Op) -> Sequence[Expert]:
-        """All experts of a MOE operation, or the one of an MLP."""
+        """All experts of a MOE operation, or the slices of an MLP."""
         return ExpertView(op.experts, lambda expert: self._expert(op, expert))
 
     def gelu_table(self, op: Op) -> npt.NDArray[np.int8]:
@@ -199,20 +205,28 @@ class Executor:
     def _linear(self, offset: int, out_features: int, in_features: int) -> Linear:
         key = (offset, out_features, in_features)
         if key not in self._layers:
-            lanes = self.pathway.config.hardware.lanes
-            self._layers[key] = unpack_linear(self.pathway.image[offset:], out_features, in_features, lanes)
+            hardware = self.pathway.config.hardware
+            self._layers[key] = unpack_linear(self.pathway.image[offset:], out_features, in_features, hardware)
         return self._layers[key]
 
     def _expert(self, op: Op, expert: int) -> Expert:
         dim, hidden = op.in_features, op.out_features
         first = op.expert_base + expert * op.expert_stride
-        second = first + linear_bytes(hidden, dim, self.pathway.config.hardware.lanes)
+        second = first + linear_bytes(hidden, dim, self.pathway.config.hardware)
         return Expert(self._linear(first, hidden, dim), self._linear(second, dim, hidden))
 
 
-def run(pathway: Pathway, image_HW3: npt.NDArray[np.uint8], observe: Observer | None = None) -> Result:
-    """Run a pathway on one image; use `Executor` for many."""
-    return Executor(pathway).run(image_HW3, observe)
+def source_format(first: Op) -> tuple[tuple[int, ...], type[np.uint8] | type[np.int16]]:
+    """Shape and type of what a program takes in whose first operation is `first`."""
+    if first.opcode is Opcode.LOAD:
+        return (first.rows, first.in_features), np.int16
+    _, height, width, _ = first.operands
+    return (height, width, 3), np.uint8
+
+
+def run(pathway: Pathway, source: npt.NDArray[Any], observe: Observer | None = None) -> Result:
+    """Run a pathway on one image (or residual stream, see `Executor.run`); use `Executor` for many."""
+    return Executor(pathway).run(source, observe)
 
 
 def head_map(pathway: Pathway, output_NC: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:

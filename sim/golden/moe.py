@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Integer Mixture-of-Experts layer: router, top-k, token queues, expert passes, weighted combination.
+"""Integer Mixture-of-Experts layer: router, top-k, token queues, expert passes, weighted combination; dense MLP.
 
 Shapes: N tokens, D channels, E experts, K chosen experts per token, Q tokens in a queue.
 Router logits are in octaves (powers of two) with LOGIT_FRACTION_BITS fraction bits, gates are Q1.15.
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3vit.sim.golden.arith import Ints, round_half_up_shift, saturate
+from m3vit.sim.golden.embed import linear_residual
 from m3vit.sim.golden.linear import Linear, linear, linear_gelu
 
 LOGIT_FRACTION_BITS = 8
@@ -38,7 +39,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Expert:
-    """The two linear layers of one expert."""
+    """The two linear layers of one expert, or of one slice of a dense MLP."""
 
     fc1: Linear
     fc2: Linear
@@ -117,3 +118,18 @@ def moe(
         hidden_QH = linear_gelu(np.asarray(x_ND)[queue.token_Q], expert.fc1, table)
         out_ND[queue.token_Q] = combine(out_ND[queue.token_Q], linear(hidden_QH, expert.fc2, 16), queue.gate_Q)
     return out_ND.astype(np.int16)
+
+
+def mlp(x_ND: Ints, residual_ND: Ints, slices: Sequence[Expert], table: npt.NDArray[np.int8]) -> npt.NDArray[np.int16]:
+    """Residual stream after a dense MLP: slices of its hidden channels one after the other, each added on its own.
+
+    Args:
+        x_ND: int8 normalised tokens.
+        residual_ND: int16 residual stream.
+        slices: rows of fc1 and columns of fc2; only the first has the bias of fc2.
+        table: GELU table of the layer.
+    """
+    out_ND = np.array(residual_ND, dtype=np.int16)
+    for part in slices:
+        out_ND = linear_residual(out_ND, linear_gelu(x_ND, part.fc1, table), part.fc2)
+    return out_ND

@@ -38,6 +38,8 @@ class Requant:
 
 
 MAX_COARSE = 3
+MAX_ROW_SHIFT = 31
+"""Largest shift of a factor that a row's exponent is added to (norms, attention): their sum stays below 64."""
 
 
 @dataclass(frozen=True)

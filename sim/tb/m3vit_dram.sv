@@ -2,14 +2,14 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// Simulated PS DDR4 behind the four HP ports: shared bandwidth, latency, bounded requests in flight, error answers
-/// beyond its end, and random stalls on every handshake on demand. Bandwidth is a token bucket over all ports that is
-/// full, and the order of the ports starts anew, when the memory was idle: equal frames take equal time. Contents: m3vit_dram.cpp. Simulation only.
+/// beyond its end. Bandwidth is a token bucket over all ports that is full, and the order of the ports starts anew, when
+/// the memory was idle: equal frames take equal time. On demand of the host, at run time: random stalls on every
+/// handshake, random extra latency, errors, silence (sim/cosim.py). Contents: m3vit_dram.cpp. Simulation only.
 module m3vit_dram
   import m3vit_pkg::*;
 #(
     parameter int unsigned EfficiencyPercent = 80,  ///< of the peak of one beat per port and cycle
-    parameter int unsigned LatencyCycles = 64,      ///< from an accepted request to its first beat
-    parameter int unsigned StallPercent = 0         ///< chance of withholding a handshake in a cycle
+    parameter int unsigned LatencyCycles = 64       ///< from an accepted request to its first beat
 ) (
     input  logic                       clk_i,
     input  logic                       rst_ni,
@@ -26,6 +26,9 @@ module m3vit_dram
     input longint address,
     input bit [127:0] beat
   );
+  import "DPI-C" function int m3vit_dram_stall_percent();  // chance of withholding a handshake in a cycle
+  import "DPI-C" function int m3vit_dram_jitter_cycles();  // largest extra latency of a read burst
+  import "DPI-C" function int m3vit_dram_is_silent();  // bit 0: reads get no data, bit 1: writes are not taken
 
   localparam int unsigned QueueDepth = 16;  // requests in flight per port and direction
   localparam int Cost = 100;  // tokens of one beat
@@ -63,14 +66,17 @@ module m3vit_dram
   assign read_o  = read_q;
   assign write_o = write_q;
 
-  function automatic logic stall();
-    return StallPercent != 0 && $urandom_range(99) < StallPercent;
+  function automatic logic stall(int percent);
+    return percent != 0 && int'($urandom_range(99)) < percent;
   endfunction
 
   // A behavioural model: blocking assignments inside one process, outputs are registers.
   /* verilator lint_off BLKSEQ */
   always_ff @(posedge clk_i) begin
     automatic logic busy;
+    automatic int percent = m3vit_dram_stall_percent();
+    automatic int jitter = m3vit_dram_jitter_cycles();
+    automatic int silent = m3vit_dram_is_silent();
     automatic int tokens = tokens_q + int'(EfficiencyPercent) * int'(Ports);
     if (tokens > Full) tokens = Full;
     now_q   <= now_q + 1'b1;
@@ -86,6 +92,7 @@ module m3vit_dram
       if (read_i[p].arvalid && r.arready) begin
         tail = read_head[p] + index_t'(read_count[p]);
         read_queue[p][tail] = '{addr: read_i[p].araddr, len: read_i[p].arlen, due: now_q + LatencyCycles - 1};
+        if (jitter != 0) read_queue[p][tail].due += $urandom_range(jitter);
         read_count[p] = read_count[p] + 1'b1;
       end
       if (write_i[p].awvalid && w.awready) begin
@@ -117,7 +124,7 @@ module m3vit_dram
         answer_count[p] = answer_count[p] - 1'b1;
         w.bvalid = 1'b0;
       end
-      if (!w.bvalid && answer_count[p] != '0 && answer_queue[p][answer_head[p]][32:1] <= now_q && !stall()) begin
+      if (!w.bvalid && answer_count[p] != '0 && answer_queue[p][answer_head[p]][32:1] <= now_q && !stall(percent) && !silent[1]) begin
         w.bvalid = 1'b1;
         w.bresp  = answer_queue[p][answer_head[p]][0] ? 2'b10 : 2'b00;
       end
@@ -125,7 +132,7 @@ module m3vit_dram
       // Read data.
       if (r.rvalid && read_i[p].rready) r.rvalid = 1'b0;
       head = read_queue[p][read_head[p]];
-      if (!r.rvalid && read_count[p] != '0 && head.due <= now_q && tokens >= Cost && !stall()) begin
+      if (!r.rvalid && read_count[p] != '0 && head.due <= now_q && tokens >= Cost && !stall(percent) && !silent[0]) begin
         r.rresp = m3vit_dram_read(64'(head.addr) + 64'(read_beat[p]) * 64'(PortBits / 8), beat) != 0 ? 2'b00 : 2'b10;
         r.rdata = beat;
         r.rvalid = 1'b1;
@@ -139,9 +146,9 @@ module m3vit_dram
         end
       end
 
-      r.arready = read_count[p] < count_t'(QueueDepth) - 1'b1 && !stall();
-      w.awready = write_count[p] < count_t'(QueueDepth) - 1'b1 && answer_count[p] < count_t'(QueueDepth) - 2'd2 && !stall();
-      w.wready  = write_count[p] != '0 && tokens >= Cost && !stall();
+      r.arready = read_count[p] < count_t'(QueueDepth) - 1'b1 && !stall(percent);
+      w.awready = write_count[p] < count_t'(QueueDepth) - 1'b1 && answer_count[p] < count_t'(QueueDepth) - count_t'(2) && !stall(percent);
+      w.wready  = write_count[p] != '0 && tokens >= Cost && !stall(percent) && !silent[1];
       read_q[p]  <= r;
       write_q[p] <= w;
       if (!rst_ni) begin

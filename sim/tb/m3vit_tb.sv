@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Whole-frame bench: the accelerator with the compiled DRAM behind its four ports, and a trace of loads and passes.
+/// Whole-frame bench: the accelerator with the compiled DRAM behind its four ports, and a trace of loads and operations.
 /// The host (cocotb) sees AXI4-Lite, the interrupt, and through a shared file the DRAM. Simulation only.
 module m3vit_tb
   import m3vit_pkg::*;
 #(
     parameter int unsigned LANES = 8,
+    parameter int unsigned GROUPS = 2,
     parameter int unsigned MAX_TOKENS = 80,
-    parameter int unsigned MAX_DIM = 64,
-    parameter int unsigned MAX_HIDDEN = 256,
+    parameter int unsigned MAX_DIM = 128,
+    parameter int unsigned MAX_HIDDEN = 128,
     parameter int unsigned MAX_TOP_K = 8,
-    parameter int unsigned WEIGHT_FIFO_WORDS = 512,
+    parameter int unsigned MAX_BLOCK = 80,
+    parameter int unsigned STREAM_WORDS = 512,
+    parameter int unsigned LEND_WORDS = 128,
     parameter int unsigned ROUTER_LANES = 4,
     parameter int unsigned EFFICIENCY_PERCENT = 80,
-    parameter int unsigned LATENCY_CYCLES = 64,
-    parameter int unsigned STALL_PERCENT = 0
+    parameter int unsigned LATENCY_CYCLES = 64
 ) (
     input  logic        aclk,
     input  logic        aresetn,
@@ -47,13 +49,16 @@ module m3vit_tb
   axi_write_rsp_t [Ports-1:0] write_rsp;
 
   m3vit_core #(
-      .Lanes          (LANES),
-      .MaxTokens      (MAX_TOKENS),
-      .MaxDim         (MAX_DIM),
-      .MaxHidden      (MAX_HIDDEN),
-      .MaxTopK        (MAX_TOP_K),
-      .WeightFifoWords(WEIGHT_FIFO_WORDS),
-      .RouterLanes    (ROUTER_LANES)
+      .Lanes      (LANES),
+      .Groups     (GROUPS),
+      .MaxTokens  (MAX_TOKENS),
+      .MaxDim     (MAX_DIM),
+      .MaxHidden  (MAX_HIDDEN),
+      .MaxTopK    (MAX_TOP_K),
+      .MaxBlock   (MAX_BLOCK),
+      .StreamWords(STREAM_WORDS),
+      .LendWords  (LEND_WORDS),
+      .RouterLanes(ROUTER_LANES)
   ) u_core (
       .clk_i    (aclk),
       .rst_ni   (aresetn),
@@ -85,8 +90,7 @@ module m3vit_tb
 
   m3vit_dram #(
       .EfficiencyPercent(EFFICIENCY_PERCENT),
-      .LatencyCycles    (LATENCY_CYCLES),
-      .StallPercent     (STALL_PERCENT)
+      .LatencyCycles    (LATENCY_CYCLES)
   ) u_dram (
       .clk_i  (aclk),
       .rst_ni (aresetn),
@@ -101,29 +105,36 @@ module m3vit_tb
   // Trace of one line per event: cycle, event, number. `sim/timeline.py` reads it.
   int trace_file;
   string trace_path;
+  logic load_first_q, running_q, norm_q;
+  op_index_t op_q;
   initial begin
     trace_file = 0;
     if ($value$plusargs("trace_events=%s", trace_path) != 0) trace_file = $fopen(trace_path, "w");
   end
   always_ff @(posedge aclk)
     if (trace_file != 0) begin
-      if (u_core.u_sequencer.start_i) $fdisplay(trace_file, "%0d start 0", cycle_o);
-      if (u_core.u_moe.job_valid_o && u_core.u_moe.job_ready_i)
-        $fdisplay(trace_file, "%0d load_begin %0d", cycle_o, u_core.u_moe.job_o.dest);
-      if (u_core.u_moe.load_valid && u_core.u_moe.load_ready)
-        $fdisplay(trace_file, "%0d load_expert %0d", cycle_o, u_core.u_moe.load_expert);
-      if (u_core.read_valid && u_core.read_ready && u_core.unused_read_last)
-        $fdisplay(trace_file, "%0d load_end %0d", cycle_o, u_core.read_dest);
-      if (u_core.u_moe.route_last) $fdisplay(trace_file, "%0d routed %0d", cycle_o, u_core.u_moe.route_token);
-      if (u_core.u_moe.job_valid && u_core.u_moe.job_ready)
-        $fdisplay(trace_file, "%0d queue %0d", cycle_o, u_core.u_moe.unused_job_expert);
-      if (u_core.u_moe.u_engine.issued.valid && u_core.u_moe.u_engine.issued.first_row
-          && u_core.u_moe.u_engine.issued.first_chunk && u_core.u_moe.u_engine.issued.tag.m_tile == '0)
-        $fdisplay(trace_file, "%0d pass_begin %0d", cycle_o, u_core.u_moe.u_engine.issued.tag.dest);
-      if (u_core.u_moe.u_engine.pop && u_core.u_moe.u_engine.tag_o.last)
-        $fdisplay(trace_file, "%0d pass_end %0d", cycle_o, u_core.u_moe.u_engine.tag_o.dest);
-      if (u_core.u_moe.store_start_o) $fdisplay(trace_file, "%0d store 0", cycle_o);
-      if (u_core.op_done) $fdisplay(trace_file, "%0d end 0", cycle_o);
+      running_q <= u_core.busy;
+      op_q      <= u_core.op_now;
+      norm_q    <= u_core.norm_busy;
+      if (u_core.start) begin
+        $fdisplay(trace_file, "%0d start 0", cycle_o);
+        load_first_q <= 1'b1;
+      end
+      if (u_core.load)
+        $fdisplay(trace_file, "%0d expert %0d", cycle_o, u_core.per_token ? u_core.demand_expert : u_core.segment.expert);
+      if (u_core.read_valid && u_core.read_ready && u_core.read_dest != LoadOp) begin
+        load_first_q <= u_core.read_last;
+        if (load_first_q) $fdisplay(trace_file, "%0d load_begin %0d", cycle_o, u_core.read_op);
+        if (u_core.read_last) $fdisplay(trace_file, "%0d load_end %0d", cycle_o, u_core.read_dest);
+      end
+      if (u_core.busy && (!running_q || u_core.op_now != op_q)) $fdisplay(trace_file, "%0d op %0d", cycle_o, u_core.op_now);
+      if (u_core.norm_busy && !norm_q) $fdisplay(trace_file, "%0d norm_begin %0d", cycle_o, u_core.norm_op_q);
+      if (!u_core.norm_busy && norm_q) $fdisplay(trace_file, "%0d norm_end 0", cycle_o);
+      if (u_core.store_start) $fdisplay(trace_file, "%0d store 0", cycle_o);
+      if (u_core.done || u_core.failed) begin
+        $fdisplay(trace_file, "%0d end 0", cycle_o);
+        $fflush(trace_file);
+      end
     end
   final if (trace_file != 0) $fclose(trace_file);
 endmodule

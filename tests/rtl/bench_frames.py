@@ -1,27 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Whole frames through the host driver: counters, layers, short frames, task switching, resets, memories."""
+"""Whole frames through the host driver: exactness, counters, schedules, task switching, resets, memories."""
 
-from dataclasses import replace
-from typing import Any
+import os
+import random
+from math import ceil
 
-import cocotb
-import numpy as np
-from cocotb.triggers import ClockCycles
-
-from m3vit.sim.golden.executor import Executor, State, Step
-from m3vit.sim.layout import linear_bytes
-from m3vit.sim.program import Op
-from m3vit.sim.program_check import GELU_BYTES, expert_bytes
+from m3vit.sim.driver import Counters, Mode, result_bytes
+from m3vit.sim.golden.executor import Step
+from m3vit.sim.program import Op, Opcode
+from m3vit.sim.program_check import GELU_BYTES, expert_bytes, layer_bytes, table_bytes
 from m3vit.sim.regmap import Control, Status
-from m3vit.sim.synthetic import random_tokens
-from rtl.frames import HARDWARE
-from rtl.host import FRAME, WORD, Host, on_host
+from rtl.frames import CASES, FRAMES_VARIABLE, HARDWARE
+from rtl.host import FRAME, IMAGES, WORD, Host, on_host
+
+SLOW = 10 * FRAME
+"""Limit of a frame with another schedule."""
+DELAY = 8
+"""Cycles from a row's issue, where the engine waits, to the array, where it computes."""
+SHARES = 16
+"""Cycles of a run that may belong to no operation."""
+
+
+@on_host
+def every_case(host: Host) -> None:
+    """Every shape of model: heads of one and of two units, sliced MLPs, two tokens, 1 to 256 experts."""
+    for case in CASES:
+        host.load(case)
+        for seed, task in enumerate(host.pathways.tasks):
+            host.clean(task, seed)
 
 
 @on_host
 def start_and_clear(host: Host) -> None:
     """START while busy is ignored; CLEAR clears DONE and the interrupt and nothing else."""
+    host.load("small")
     host.clean()
     cycles = host.accelerator.run_cycles()
     host.start()
@@ -32,7 +45,7 @@ def start_and_clear(host: Host) -> None:
     host.write("CONTROL", Control.CLEAR)
     host.until_interrupt(FRAME)
     assert host.status() == Status.DONE
-    assert (host.read("OPS_DONE"), host.accelerator.run_cycles()) == (1, cycles)
+    assert (host.read("OPS_DONE"), host.accelerator.run_cycles()) == (len(host.program), cycles)
     host.accelerator.clear()
     assert not host.irq()
     assert (host.status(), host.read("RUN_CYCLES")) == (Status(0), cycles)
@@ -43,128 +56,160 @@ def start_and_clear(host: Host) -> None:
     assert not host.irq()
 
 
-def words_read(op: Op, step: Step) -> int:
-    """64-byte words that an operation needs: itself, router, tokens, residual, table, the experts with tokens."""
-    lanes, data = HARDWARE.lanes, op.rows * op.in_features
-    each = expert_bytes(op.in_features, op.out_features, lanes)
-    router = linear_bytes(op.experts, op.in_features, lanes)
-    return (WORD + router + 3 * data + GELU_BYTES + len(step.queues) * each) // WORD
+def bytes_read(op: Op, count: Counters) -> int:
+    """What an operation needs from DRAM: weights and tables once, experts as often as they were loaded."""
+    wide, narrow = op.out_features, op.in_features
+    match op.opcode:
+        case Opcode.PATCH_EMBED:
+            image = 3 * op.operands[1] * op.operands[2]
+            return image + 2 * op.rows * wide + layer_bytes(wide, narrow, HARDWARE)
+        case Opcode.LOAD:
+            return 2 * op.rows * narrow
+        case Opcode.LAYER_NORM:
+            return table_bytes(narrow, HARDWARE)
+        case Opcode.LINEAR | Opcode.LINEAR_RESIDUAL | Opcode.HEAD:
+            return layer_bytes(wide, narrow, HARDWARE)
+        case Opcode.MLP:
+            return table_bytes(GELU_BYTES, HARDWARE) + op.experts * expert_bytes(narrow, wide, HARDWARE)
+        case Opcode.MOE:
+            router = layer_bytes(op.experts, narrow, HARDWARE)
+            return table_bytes(GELU_BYTES, HARDWARE) + router + count.loads * expert_bytes(narrow, wide, HARDWARE)
+    return 0
 
 
-def row_chunks(op: Op, step: Step) -> int:
-    """Cycles in which the array must multiply: one per row, chunk and tile."""
-    chunks, hidden_chunks, lanes = op.in_features // 64, op.out_features // 64, HARDWARE.lanes
-    queued = sum(len(queue.token_Q) for queue in step.queues)
-    routed = op.rows * chunks * -(-op.experts // lanes)
-    return routed + queued * (chunks * op.out_features + hidden_chunks * op.in_features) // lanes
+def row_words(step: Step) -> int:
+    """Cycles in which the array must multiply: one per row, word of the row, and tile of `lanes` channels."""
+    op, inputs, lanes = step.op, HARDWARE.inputs, HARDWARE.lanes
+    words, tiles = ceil(op.in_features / inputs), ceil(op.out_features / lanes)
+    expert = ceil(op.in_features / inputs) * tiles + ceil(op.out_features / inputs) * ceil(op.in_features / lanes)
+    match op.opcode:
+        case Opcode.PATCH_EMBED | Opcode.HEAD:
+            return (op.rows - 1) * words * tiles
+        case Opcode.LINEAR | Opcode.LINEAR_RESIDUAL:
+            return op.rows * words * tiles
+        case Opcode.ATTENTION:
+            channels = op.operands[4]
+            keys = lanes * HARDWARE.groups if channels == 32 else lanes
+            return op.heads * op.rows * (ceil(op.rows / keys) + ceil(op.rows / inputs) * ceil(channels / lanes))
+        case Opcode.MLP:
+            return op.rows * op.experts * expert
+        case Opcode.MOE:
+            return op.rows * (words * ceil(op.experts / lanes) + op.top_k * expert)
+    return 0
 
 
 @on_host
 def counters(host: Host) -> None:
-    """Nothing is read, written or multiplied twice."""
-    for task in host.pathways.tasks:
-        for index in (0, 1):
-            step, count = host.clean(task, index, seed=index)
-            op = host.pathways.task(task).program[index]
-            assert count.read_words == words_read(op, step)
-            assert count.write_words == 2 * op.rows * op.in_features // WORD
-            assert (count.experts, count.compute) == (len(step.queues), row_chunks(op, step))
-            stalls = count.stall_weight + count.stall_input + count.stall_output
-            assert abs(count.cycles - count.compute - stalls) <= 16  # the engine multiplies or says why not
-            assert count.cycles <= host.accelerator.run_cycles() <= count.cycles + 8
-
-
-@on_host
-def two_operations_in_one_run(host: Host) -> None:
-    """Both layers in one run: the second must not use the first one's GELU table; both have counters."""
-    task = host.pathway.task
-    for seed in range(2):
-        steps = [host.golden(task, index, seed) for index in (0, 1)]
-        assert (steps[0].result != steps[1].result).any()
-        source = np.concatenate(
-            [steps[0].x_ND.reshape(-1).view(np.uint8), steps[0].residual_ND.reshape(-1).view(np.uint8)]
-        )
-        got = host.accelerator.run(task, 0, 0, source, 2 * steps[0].x_ND.size, timeout=2 * FRAME * 1e-8)
-        assert (got.view("<i2") == steps[1].result.reshape(-1)).all()
-        assert host.read("OPS_DONE") == 2
-        for index in (0, 1):
-            assert host.accelerator.counters(index).experts == len(steps[index].queues)
-        for index in (1, 0, 1):
-            host.clean(task, index, seed)
-
-
-@on_host
-def few_rows(host: Host) -> None:
-    """Frames so short that every stage waits for the one before: one to three tokens, one to eight experts."""
-    for case in ("narrow", "base"):
+    """Nothing is read, written or multiplied twice, and every cycle belongs to an operation."""
+    for case in ("small", "wide", "moe", "narrow"):
         host.load(case)
-        host.clean()
-        for number, (rows, experts, top_k) in enumerate(
-            (r, e, k) for r in (1, 2, 3) for e, k in ((1, 1), (8, 1), (8, 5))
-        ):
-            index = number % 2
-            op = replace(host.pathway.program[index], rows=rows, experts=experts, top_k=top_k)
-            host.poke_operation(op.encode(), index)
-            x_ND, residual_ND = random_tokens(host.pathway.config.model, number)
-            x_ND, residual_ND = x_ND[:rows], residual_ND[:rows]
-            step = Executor(replace(host.pathway, program=(op,))).step(0, State.of(x_ND=x_ND, residual_ND=residual_ND))
-            source = np.concatenate([x_ND.reshape(-1).view(np.uint8), residual_ND.reshape(-1).view(np.uint8)])
-            got = host.accelerator.run(host.pathway.task, index, 1, source, 2 * x_ND.size, timeout=FRAME * 1e-8)
-            assert (got.view("<i2") == step.result.reshape(-1)).all(), f"{case}: {rows} rows, {experts} experts"
+        for task in host.pathways.tasks:
+            cycles, golden, counts = host.clean(task), host.golden(task), host.counters(task)
+            for step, count in zip(golden.steps, counts, strict=True):
+                where = f"{case}, operation {step.index} {step.op.opcode.name}"
+                assert WORD * count.read_words == bytes_read(step.op, count), where
+                assert count.experts == len(step.queues), where
+                assert len(step.queues) <= count.loads <= step.op.experts, where
+                stalls = count.stall_weight + count.stall_input + count.stall_output
+                assert count.compute + stalls <= count.cycles + DELAY, where
+            assert [WORD * count.write_words for count in counts] == [0] * (len(counts) - 1) + [
+                result_bytes(golden.steps[-1].op)
+            ]
+            assert sum(count.compute for count in counts) == sum(row_words(step) for step in golden.steps)
+            assert cycles - SHARES <= sum(count.cycles for count in counts) <= cycles
+
+
+@on_host
+def schedules(host: Host) -> None:
+    """Every combination of MODE gives the same integers; the accelerator's own is the fastest of those compared."""
+    for case in ("small", "wide", "narrow", "least"):
+        host.load(case)
+        cycles = {}
+        for bits in range(16):
+            host.accelerator.mode = Mode(bits)
+            cycles[Mode(bits)] = host.clean(limit=SLOW)
+        assert cycles[Mode(0)] <= min(cycles[Mode.NO_OVERLAP], cycles[Mode.TOKEN_ORDER], cycles[Mode.NO_PREFETCH]), case
+        host.accelerator.mode = Mode(0)
+        assert host.clean() == cycles[Mode(0)]
+
+
+@on_host
+def token_order(host: Host) -> None:
+    """The cache baseline visits an expert per token and choice, and loads less often than that if experts repeat."""
+    host.load("small")
+    host.accelerator.mode = Mode.TOKEN_ORDER
+    host.clean(limit=SLOW)
+    counts = host.counters()
+    for op, count in zip(host.program, counts, strict=True):
+        if op.opcode is Opcode.MOE:
+            assert count.experts == op.rows * op.top_k
+            assert 1 <= count.loads <= count.experts
 
 
 @on_host
 def switching_tasks_is_free(host: Host) -> None:
-    """Tasks with equal routing: AAAA, BBBB and ABAB take the same cycles to the last one."""
+    """Tasks with equal routing: AAAA, BBBB and ABAB take the same cycles to the last one; so does any after any."""
+    host.load("moe")
     first, second, third = host.pathways.tasks
-    host.clean(third, 0, 1)
+    host.clean(third, 1)
 
     def cycles(tasks: str) -> list[int]:
-        taken = []
-        for letter in tasks:
-            host.clean({"A": first, "B": second}[letter], 0, 5)
-            taken.append(host.accelerator.run_cycles())
-        return taken
+        return [host.clean({"A": first, "B": second}[letter], 5) for letter in tasks]
 
     same, other, mixed = cycles("AAAA"), cycles("BBBB"), cycles("ABAB")
     assert same == other == mixed, f"AAAA {same}, BBBB {other}, ABAB {mixed}"
+    host.load("small")
+    for task in host.pathways.tasks:
+        taken = {before: (host.clean(before, 1), host.clean(task, 2))[1] for before in host.pathways.tasks}
+        assert len(set(taken.values())) == 1, f"{task} after {taken}"
 
 
 @on_host
 def reset_in_mid_frame(host: Host) -> None:
     """Reset at many moments of a frame; registers return to their defaults, and the next frame is exact."""
-    host.clean()
-    cycles = host.accelerator.run_cycles()
-
-    async def pulse(dut: Any) -> None:
-        dut.aresetn.value = 0
-        await ClockCycles(dut.aclk, 40)
-        dut.aresetn.value = 1
-        await ClockCycles(dut.aclk, 2)
-
-    for moment in [*range(5, cycles, max(cycles // 9, 1)), cycles - 60]:
+    host.load("least")
+    cycles = host.clean()
+    for moment in [*range(5, cycles, max(cycles // 25, 1)), cycles - 20]:
         host.start()
         host.wait(moment)
-        cocotb.task.resume(pulse)(host.dut)
+        host.reset()
         assert (host.status(), host.read("ERROR_CODE"), host.read("TASK")) == (Status(0), 0, 0)
         assert not host.irq()
-        host.load("base")
-        host.clean(seed=moment % 4)
+        host.load("least")
+        host.clean(seed=moment)
 
 
 @on_host
-def sixteen_and_256_experts(host: Host) -> None:
-    """The same hardware runs layers of 16 and of 256 experts."""
-    for case, experts in (("sixteen", 16), ("many", 256), ("sixteen", 16)):
+def memories(host: Host) -> None:
+    """Stalls and jitter of the memory change the time, never the result."""
+    for case in ("small", "wide", "moe"):
         host.load(case)
-        step, count = host.clean(seed=experts)
-        assert host.pathway.config.model.experts == experts
-        assert count.experts == len(step.queues) > experts // 8
+        for seed, (stall, jitter) in enumerate(((30, 0), (0, 200), (60, 40), (90, 500))):
+            host.dram.order(stall_percent=stall, jitter_cycles=jitter)
+            for task in host.pathways.tasks:
+                host.clean(task, seed, limit=SLOW)
+
+
+@on_host
+def back_to_back(host: Host) -> None:
+    """Many frames in random order of tasks, on a memory that is at times slow; now and then another schedule."""
+    rng = random.Random(1)
+    host.load("small")
+    plain: dict[tuple[str, int], int] = {}
+    for _ in range(int(os.environ[FRAMES_VARIABLE])):
+        task, seed = rng.choice(list(host.pathways.tasks)), rng.randrange(IMAGES)
+        slow, mode = rng.random() < 0.2, Mode(rng.randrange(16)) if rng.random() < 0.1 else Mode(0)
+        host.dram.order(stall_percent=rng.randrange(50) * slow, jitter_cycles=rng.randrange(100) * slow)
+        host.accelerator.mode = mode
+        cycles = host.clean(task, seed, limit=SLOW)
+        if not slow and not mode:
+            assert plain.setdefault((task, seed), cycles) == cycles, f"{task}: {cycles} cycles, before {plain}"
 
 
 @on_host
 def frames(host: Host) -> None:
-    """Exact results of every task and layer; run on memories of different speed."""
-    for task in host.pathways.tasks:
-        for index in (0, 1):
-            host.clean(task, index, seed=index)
+    """Exact results of every task; run on memories of different latency."""
+    for case in ("small", "moe"):
+        host.load(case)
+        for seed, task in enumerate(host.pathways.tasks):
+            host.clean(task, seed)

@@ -1,36 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""The whole accelerator: faults, resets, counters, task switching, slow memories, and the AXI protocol."""
+"""The whole accelerator: faults, resets, counters, schedules, task switching, slow memories, and the AXI protocol.
 
+M3VIT_BENCH_FRAMES and M3VIT_BENCH_FAULTS set how many random frames and faults there are; `make bench` sets 1,000 and
+10,000.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
 
 from m3vit.rtl.accelerator import parameters
 from m3vit.sim.simulator import Bench, frame_bench, run
-from rtl.frames import HARDWARE, MANY, MODEL, NARROW, SIXTEEN, SMALL, prepare
+from rtl.frames import FAULTS_VARIABLE, FRAMES_VARIABLE, HARDWARE, environment, write_cases
 
 RANDOM_START = "+verilator+rand+reset+2"
 """Registers without reset start with random contents."""
-MODELS = {"base": MODEL, "narrow": NARROW, "sixteen": SIXTEEN, "many": MANY}
+FRAMES = (
+    "every_case", "start_and_clear", "counters", "schedules", "token_order", "switching_tasks_is_free",
+    "reset_in_mid_frame", "memories", "back_to_back",
+)  # fmt: skip
+FAULTS = ("listed_faults", "faults_of_a_program_with_load", "silence", "driver_reports_the_code", "random_faults")
+COUNTS = {
+    FRAMES_VARIABLE: os.environ.get(FRAMES_VARIABLE, "30"),
+    FAULTS_VARIABLE: os.environ.get(FAULTS_VARIABLE, "100"),
+}
+HOURS = 8 * 3600
+"""Limit for the long runs."""
 
 
-@pytest.mark.parametrize("module", ["faults", "frames"])
-def test_frame(module: str, tmp_path: Path) -> None:
-    env = prepare(tmp_path, MODELS)
-    run(frame_bench(HARDWARE), f"rtl.bench_{module}", work=tmp_path, env=env, plusargs=[RANDOM_START])
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cases")
+    write_cases(folder)
+    return folder
 
 
-@pytest.mark.parametrize(("latency", "stall_percent"), [(1, 30), (200, 0)])
-def test_memories(tmp_path: Path, latency: int, stall_percent: int) -> None:
-    """Latency and stalls of the memory change the time, never the result."""
+@pytest.mark.timeout(HOURS)
+@pytest.mark.parametrize(
+    ("module", "testcase"),
+    [*(("frames", name) for name in FRAMES), *(("faults", name) for name in FAULTS)],
+)
+def test_frame(module: str, testcase: str, cases: Path, tmp_path: Path) -> None:
+    env = environment(cases, tmp_path) | COUNTS
+    bench, name = frame_bench(HARDWARE), f"rtl.bench_{module}"
+    run(bench, name, work=tmp_path, env=env, testcase=testcase, plusargs=[RANDOM_START])
+
+
+@pytest.mark.parametrize("latency", [1, 300])
+def test_latencies(latency: int, cases: Path, tmp_path: Path) -> None:
+    """The latency of the memory changes the time, never the result."""
     memory = HARDWARE.memory.model_copy(update={"latency_cycles": latency})
-    hardware = HARDWARE.model_copy(update={"memory": memory})
-    bench = frame_bench(hardware, stall_percent=stall_percent)
-    run(bench, "rtl.bench_frames", work=tmp_path, env=prepare(tmp_path, {"base": MODEL}), testcase="frames")
+    bench = frame_bench(HARDWARE.model_copy(update={"memory": memory}))
+    run(bench, "rtl.bench_frames", work=tmp_path, env=environment(cases, tmp_path) | COUNTS, testcase="frames")
 
 
-def test_axi(tmp_path: Path) -> None:
+def test_axi(cases: Path, tmp_path: Path) -> None:
     """AXI rules and results on memories of cocotbext-axi that pause on every channel."""
     bench = Bench(toplevel="m3vit_accelerator", parameters=parameters(HARDWARE))
-    run(bench, "rtl.bench_axi", work=tmp_path, env=prepare(tmp_path, {"small": SMALL}), plusargs=[RANDOM_START])
+    run(bench, "rtl.bench_axi", work=tmp_path, env=environment(cases, tmp_path), plusargs=[RANDOM_START])

@@ -31,10 +31,10 @@ module unit_attention
   logic factor_valid, factor_ready, idle;
   /* verilator public_off */
 
-  logic signed [20:0] sum[Groups][Lanes];
+  sum_t sum[Groups][Lanes];
   for (genvar g = 0; g < int'(Groups); g++) begin : gen_group
     for (genvar l = 0; l < int'(Lanes); l++) begin : gen_lane
-      assign sum[g][l] = score_sum[21*(g*int'(Lanes)+l)+:21];
+      assign sum[g][l] = sum_t'(signed'(score_sum[21*(g*int'(Lanes)+l)+:21]));
     end
   end
   score_tag_t tag;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Self-test on a board: runs one Mixture-of-Experts operation of every task and compares it with the golden integers.
+"""Self-test on a board: runs a whole frame of every task and compares the result with the golden integers.
 
 Usage: python3 run.py [m3vit.bit]   (as root, PYNQ needs that). Exit code 0 if every integer is equal.
 """
@@ -18,11 +18,9 @@ HERE = Path(__file__).resolve().parent
 def check_task(accelerator: Accelerator, vector: Path) -> bool:
     """Run the vector of one task and print what came out."""
     data = np.load(vector)
-    index = int(data["op"])
-    result_ND = accelerator.run_moe(vector.stem, index, data["x"], data["residual"])
-    wrong = int(np.count_nonzero(result_ND != data["expected"]))
-    print(f"{vector.stem}: operation {index}, {wrong} of {result_ND.size} integers differ")
-    print(f"  {accelerator.counters(index)}")
+    result_RC = accelerator.run(vector.stem, data["source"])
+    wrong = int(np.count_nonzero(result_RC != data["expected"]))
+    print(f"{vector.stem}: {wrong} of {result_RC.size} integers differ, {accelerator.run_cycles()} cycles")
     return wrong == 0
 
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Workloads that `m3vit bench` and `m3vit ablation` run, and what others published for them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3vit.model.checkpoint import load_checkpoint
+from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, ModelConfig, TaskName
+from m3vit.model.errors import UserError
+from m3vit.model.quantise import quantise
+from m3vit.model.scenes import load_split
+from m3vit.scripts.verify import validation_images
+from m3vit.sim.capacity import check_fits
+from m3vit.sim.pathway import Pathways
+from m3vit.sim.synthetic import random_image, random_pathways
+
+TASKS: tuple[TaskName, ...] = ("segmentation", "depth")
+"""Tasks of the full-size models; two suffice to switch between."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure of others: whole encoder, time per frame. For orientation; boards and number formats differ."""
+
+    design: str
+    source: str
+    board: str
+    bits: str
+    ms: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model, the hardware it runs on, and how much of it a benchmark simulates.
+
+    Attributes:
+        model: the network.
+        hardware: the design.
+        tasks: how many of its tasks run.
+        switches: whether the cost of a task switch is measured, with two more frames per task.
+        published: what others state for this network.
+    """
+
+    model: ModelConfig
+    hardware: HardwareConfig
+    tasks: int = 1
+    switches: bool = False
+    published: tuple[Published, ...] = ()
+
+
+def many_experts(model: ModelConfig, experts: int) -> ModelConfig:
+    """The same model with another number of experts."""
+    return model.model_copy(update={"experts": experts, "name": f"{model.name}_{experts}_experts"})
+
+
+TINY, SMALL = MODELS["m3vit_tiny_patch16"], MODELS["m3vit_small_patch16"]
+ZCU104, ZCU102 = "ZCU104", "ZCU102"
+WORKLOADS: dict[str, Workload] = {
+    "demo": Workload(MODELS["m3vit_demo_patch8"], HARDWARE["demo"], tasks=2, switches=True),
+    "tiny": Workload(
+        TINY,
+        HARDWARE["zcu104"],
+        tasks=2,
+        switches=True,
+        published=(
+            Published("Edge-MoE", "arXiv 2305.18691", ZCU102, "W16 A32", 34.64),
+            Published("UbiMoE", "arXiv 2502.05602", ZCU102, "W16 A32", 25.76),
+            Published("CoQMoE", "arXiv 2506.08496", ZCU102, "INT8", 6.47),
+        ),
+    ),
+    "tiny-256": Workload(many_experts(TINY, 256), HARDWARE["zcu104"]),
+    "small": Workload(
+        SMALL,
+        HARDWARE["zcu104"],
+        published=(
+            Published("M3ViT, reordered, their estimate", "arXiv 2210.14793", ZCU104, "not stated", 69.033),
+            Published("M3ViT, expert cache, their estimate", "arXiv 2210.14793", ZCU104, "not stated", 637.478),
+        ),
+    ),
+}
+
+
+def find_workload(name: str) -> Workload:
+    """A workload by name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in WORKLOADS:
+        raise UserError(f"workload '{name}' is unknown; choose one of {', '.join(WORKLOADS)}")
+    return WORKLOADS[name]
+
+
+def make_pathways(
+    workload: Workload, checkpoint: Path | None, images: int, seed: int
+) -> tuple[Pathways, list[npt.NDArray[np.uint8]]]:
+    """Pathways and input images of a workload.
+
+    Args:
+        workload: what to build.
+        checkpoint: a trained model in place of the workload's; None draws random weights, whose routers are uneven.
+        images: how many; validation scenes for a checkpoint, random ones for random weights.
+        seed: of what is random.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or the model does not fit the hardware.
+    """
+    if checkpoint is None:
+        model = workload.model.model_copy(update={"tasks": TASKS})
+        pathways = random_pathways(model, workload.hardware, seed)
+        return pathways, [random_image(model, seed + index) for index in range(images)]
+    config, network = load_checkpoint(checkpoint)
+    config = config.model_copy(update={"hardware": workload.hardware})
+    check_fits(config.model, config.hardware)
+    scenes = config.scenes.model_copy(update={"train_size": config.quant.calibration_images})
+    calibration = load_split(scenes, config.model.image_hw, "train", progress=True)["image"]
+    return quantise(network, config, calibration, progress=True), list(validation_images(config, images))
+
+
+def origin(checkpoint: Path | None) -> str:
+    """What the weights are, in words."""
+    return f"weights of {checkpoint}" if checkpoint else "random weights, uneven routers"
