@@ -180,10 +180,10 @@ def address_faults(program: tuple[Op, ...], image_bytes: int) -> Iterator[Fault]
     yield Fault("image without programs", wrong, registers=cut)
     yield Fault("source", (Error.AXI_READ,), registers={"SOURCE_LO": BEYOND}, limit=FRAME)
     yield Fault("source, high bits", (Error.AXI_READ,), registers={"SOURCE_HI": 0xFF}, limit=FRAME)
-    yield Fault("source across the end", (Error.AXI_READ,), registers={"SOURCE_LO": DRAM_BYTES - 1024}, limit=FRAME)
+    yield Fault("source across the end", (Error.AXI_READ,), registers={"SOURCE_LO": DRAM_BYTES - WORD}, limit=FRAME)
     yield Fault("image", (Error.AXI_READ,), registers={"MEMORY_LO": BEYOND})
     yield Fault("result", (Error.AXI_WRITE,), registers={"RESULT_LO": BEYOND}, limit=FRAME)
-    yield Fault("result across the end", (Error.AXI_WRITE,), registers={"RESULT_LO": DRAM_BYTES - 1024}, limit=FRAME)
+    yield Fault("result across the end", (Error.AXI_WRITE,), registers={"RESULT_LO": DRAM_BYTES - WORD}, limit=FRAME)
 
 
 def task_faults(count: int) -> Iterator[Fault]:
