@@ -248,14 +248,14 @@ def check_program(program: Sequence[Op], name: str = "the program") -> None:
         if op.opcode not in FOLLOWERS[before.opcode]:
             allowed = _names(FOLLOWERS[before.opcode]) or "nothing"
             raise UserError(f"{where} follows {before.opcode.name}, behind which comes {allowed}")
-        _check_same(op, before, first.rows, dim, where)
+        check_same(op, before, first.rows, dim, where)
 
 
 def _names(opcodes: Sequence[Opcode]) -> str:
     return " or ".join(opcode.name for opcode in opcodes)
 
 
-def _check_same(op: Op, before: Op, rows: int, dim: int, where: str) -> None:
+def check_same(op: Op, before: Op, rows: int, dim: int, where: str) -> None:
     """An operation must have the sizes of the residual stream, and those of the operation before it."""
     expected: dict[str, tuple[int, int]] = {"rows": (op.rows, rows)}
     match op.opcode:
