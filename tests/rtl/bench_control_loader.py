@@ -119,7 +119,9 @@ class System:
         unit = self.unit
         self.drive()
         await RisingEdge(self.clock)
-        unit.op.value = self.codes[index] if (index := int(unit.index.value)) < len(self.codes) else self.dice.noise(512)
+        unit.op.value = (
+            self.codes[index] if (index := int(unit.index.value)) < len(self.codes) else self.dice.noise(512)
+        )
         taken = bool(unit.job_valid.value and unit.job_ready.value)
         self.served = bool(unit.demand_valid.value and unit.demand_ready.value)
         segment = fields(int(unit.segment.value), 1, 10) if unit.segment_valid.value else None
