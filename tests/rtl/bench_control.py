@@ -27,7 +27,7 @@ JOB_FIELDS = (1, 40, 26, 2, 7)
 @cocotb.test()
 @cocotb.parametrize(name=list(SETS))
 async def expert_set(dut: Any, name: str) -> None:
-    """Tokens insert the experts of their list; the rest of the list, and entries that are not valid, count for nothing."""
+    """Tokens insert the first top_k experts of their list, those that are valid."""
     unit, depth, dice = getattr(dut, name), SETS[name], Dice(name)
     await start(dut, unit.insert, unit.clear)
     rng, answers = dice.random, Counter[bool]()
@@ -94,7 +94,7 @@ async def expert_cache(dut: Any, name: str) -> None:
             while dice.stalls():
                 unit.expert.value, unit.loaded.value = dice.noise(10), 0
                 await RisingEdge(dut.clk_i)
-                assert not (unit.ready.value or unit.load_valid.value or unit.seek_valid.value)
+                assert not any(signal.value for signal in (unit.ready, unit.load_valid, unit.seek_valid))
             unit.expert.value, unit.needed.value = expert, 1
             base = cache.find(expert)
             if base is None:
@@ -104,7 +104,7 @@ async def expert_cache(dut: Any, name: str) -> None:
             else:
                 seen["hit"] += 1
             await until(dut.clk_i, lambda: bool(unit.seek_valid.value), 4, f"layer {layer}: the seek")
-            assert not (unit.load_valid.value or unit.ready.value)
+            assert not any(signal.value for signal in (unit.ready, unit.load_valid))
             assert int(unit.seek_base.value) == base, f"expert {expert} of {words} words"
             assert base + words <= size
             await RisingEdge(dut.clk_i)
@@ -129,7 +129,7 @@ async def load(dut: Any, unit: Any, base: int, dice: Dice) -> None:
     unit.load_ready.value = 0
     await RisingEdge(dut.clk_i)
     while dice.stalls():
-        assert not (unit.load_valid.value or unit.seek_valid.value or unit.ready.value)
+        assert not any(signal.value for signal in (unit.ready, unit.load_valid, unit.seek_valid))
         await RisingEdge(dut.clk_i)
     unit.loaded.value = 1
     await RisingEdge(dut.clk_i)

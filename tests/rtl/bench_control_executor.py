@@ -232,7 +232,8 @@ class System:
     def drive(self) -> None:
         """Values for the next cycle."""
         unit, dice, rng = self.unit, self.dice, self.dice.random
-        unit.cmd_ready.value, unit.idle.value = not dice.stalls(), rng.random() < 0.4
+        unit.cmd_ready.value = not dice.stalls()
+        unit.idle.value = rng.random() < 0.4 and not unit.norm_valid.value
         unit.loader.value, unit.loaded.value, unit.stored.value = self.loader, self.loaded, self.stored
         unit.norm_taken.value = bool(unit.norm_valid.value) and rng.random() < 0.2
         queue = self.offered[0] if self.offered and self.offering else None
@@ -330,9 +331,9 @@ class System:
 
     def move(self, index: int) -> None:
         """Loader, memory and queue builder."""
-        rng, unit = self.dice.random, self.unit
-        self.was_idle = bool(unit.idle.value)
-        if unit.moe_start.value:
+        rng = self.dice.random
+        self.was_idle = bool(self.unit.idle.value)
+        if self.unit.moe_start.value:
             self.all_offered = False
         elif self.offered and not self.offering:
             self.offering = rng.random() < 0.1 and not self.router_waits(index)

@@ -65,6 +65,7 @@ def verdict(program: Sequence[Words], hardware: HardwareConfig) -> tuple[Error, 
     """Golden: the first error of a program, and why."""
     hardware = hardware.model_copy(update={"stream_words": 1 << 20})  # sizes the stream only, which may be shorter
     before: Op | None = None
+    rows = dim = 0
     for index, words in enumerate(program):
         try:
             op = Op.decode(struct.pack("<16I", *words))
