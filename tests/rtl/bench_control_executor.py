@@ -268,7 +268,6 @@ class System:
 
     def check_begin(self, index: int) -> None:
         """An operation begins in its turn, and not before it may."""
-        unit = self.unit
         assert index == self.begun
         assert not self.commands or self.commands[0]["op"] >= index, f"{self.commands[0]} was left out"
         self.begun += 1

@@ -92,7 +92,7 @@ class System:
         self.unit.wait_for.value, self.unit.on_demand.value = self.wait_for, self.on_demand
         self.unit.source.value = SOURCE
         self.seen = Counter[str]()
-        self.executor, self.active, self.routed, self.demands = 0, False, False, 0
+        self.executor, self.active, self.routed, self.demands, self.idle = 0, False, False, 0, 0
 
     def begin(self, program: list[Op]) -> None:
         """Take over a program."""
@@ -122,6 +122,7 @@ class System:
         unit.op.value = (
             self.codes[index] if (index := int(unit.index.value)) < len(self.codes) else self.dice.noise(512)
         )
+        self.check_haste(index)
         taken = bool(unit.job_valid.value and unit.job_ready.value)
         self.served = bool(unit.demand_valid.value and unit.demand_ready.value)
         segment = fields(int(unit.segment.value), 1, 10) if unit.segment_valid.value else None
@@ -135,6 +136,17 @@ class System:
         elif segment:
             assert taken, "an expert in the list that is not loaded"
         self.move(index)
+
+    def check_haste(self, index: int) -> None:
+        """Experts that are guessed to be used are asked for without waiting for the router."""
+        layer = self.layers[min(index, len(self.layers) - 1)]
+        wanted = layer.is_moe and layer.guessed and not self.wait_for and not layer.waiting
+        known = self.executor == index and self.active and self.routed
+        if wanted and not known and len(layer.loaded) < layer.op.experts and self.unit.segment_ready.value:
+            self.idle = 0 if self.unit.job_valid.value else self.idle + 1
+            assert self.idle < 3, f"{layer.op} waits for its router"
+        else:
+            self.idle = 0
 
     def check_job(self, job: Job, segment: tuple[int, ...] | None) -> bool:
         """A job was taken; returns whether it was an expert of a MoE layer."""

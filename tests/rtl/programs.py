@@ -112,9 +112,12 @@ class Author:
 
     def _moe(self) -> Op:
         rng = self._rng
-        experts = rng.randint(1, self._experts)
+        top_k = rng.randint(1, min(self._experts, self._hardware.max_top_k))
+        experts, even = rng.randint(top_k, self._experts), self._rows * top_k // 4
+        if top_k <= even <= self._experts and rng.random() < 0.4:
+            experts = even + rng.choice([0, 0, 1])  # around four tokens for each
         return self._op(
             Opcode.MOE, out_features=self._hidden(), experts=experts, flags=Flag(rng.randrange(2)),
-            top_k=rng.randint(1, min(experts, self._hardware.max_top_k)), weights=self._offset(), table=self._offset(),
+            top_k=top_k, weights=self._offset(), table=self._offset(),
             expert_base=self._offset(), expert_stride=64 * rng.randrange(1 << 14),
         )  # fmt: skip
