@@ -5,7 +5,7 @@
 A counts file has a line `C 'KEY=VALUE...' COUNT` for every point, with control characters as separators. Keys: f file,
 l line, n column, t kind, o what, S the lines of a block (as 3-5,8), h instance. Points of all instances, parameters
 and files are added up, so something is covered if it happened in any bench. A line is hit if any block or branch that
-it belongs to was; a bit that is seen to rise, or to fall, has two points.
+it belongs to was; a condition above its branch counts as a branch only. A bit has two points, to rise and to fall.
 """
 
 import json
@@ -98,9 +98,11 @@ class Module:
         if point.kind == "toggle":
             self.toggles[point.what] += count
             return
+        is_branch = point.kind == "branch" or point.what == "elsif"
         for line in point.lines:
-            self.lines[line] += count
-        if point.kind == "branch":
+            if not (is_branch and line == point.line and len(point.lines) > 1):
+                self.lines[line] += count
+        if is_branch:
             self.branches[point.line, point.column, point.what] += count
 
     def shares(self) -> dict[str, Share]:
