@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checks of a program: the order of its operations, their sizes against the hardware, their addresses in the image.
 
-The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything.
+The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything. It leaves to this module
+what changes numbers only: multipliers and shifts, an image height that is no multiple of the patch, stream words.
 """
 
 from collections.abc import Iterator, Sequence

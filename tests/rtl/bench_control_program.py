@@ -115,9 +115,39 @@ def forge(program: list[Words], hardware: HardwareConfig, rng: random.Random) ->
     program[index] = mend(words)
 
 
+def resize(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> None:
+    """Give all operations another number of tokens or channels, so that they agree with each other."""
+    rows, dim = program[0][1] & 0xFFFF, program[-1][2] >> 16
+    if rng.random() < 0.4:
+        new = rng.choice([0, 1, 2, rows + 1, hardware.max_tokens, hardware.max_tokens + 1, 1 << 15])
+        halves, changed = [(1, 0)], {rows: new, rows - 1: new - 1}
+    else:
+        new = rng.choice([0, 16, dim + 1, dim + 16, dim + 32, hardware.max_dim, hardware.max_dim + 32])
+        halves, changed = [(2, 0), (2, 16)], {dim: new, 3 * dim: 3 * new}
+    for index, words in enumerate(program):
+        for word, first in halves:
+            old = words[word] >> first & 0xFFFF
+            words[word] += (changed.get(old, old) % (1 << 16) - old) << first
+        program[index] = mend(words)
+
+
+def other_hardware(hardware: HardwareConfig, rng: random.Random) -> HardwareConfig:
+    """A neighbour whose programs may be too large, or of the wrong granularity, for this one."""
+    return hardware.model_copy(
+        update={
+            "lanes": rng.choice([8, 16, 32]), "groups": rng.choice([2, 3, 4]), "stream_words": 1 << 20,
+            "max_tokens": hardware.max_tokens + rng.choice([0, 1, 40]),
+            "max_dim": hardware.max_dim + rng.choice([0, 32, 128]),
+            "max_hidden": hardware.max_hidden + rng.choice([0, 96, 384]),
+            "max_top_k": rng.choice([hardware.max_top_k, hardware.max_top_k + 1, 32]),
+            "max_block": hardware.max_block + rng.choice([0, 1, 100]),
+        }
+    )  # fmt: skip
+
+
 def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> str:
     """One of many ways to break a program, or not quite; returns its name."""
-    kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *["forged"] * 12, *["forged twice"] * 4])
+    kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *["resized"] * 3, *["foreign"] * 6, *["forged"] * 10])
     index = rng.randrange(len(program))
     match kind:
         case "byte":
@@ -131,8 +161,13 @@ def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) ->
             program.insert(index, list(program[index]))
         case "cut":
             del program[index + 1 :]
+        case "resized":
+            resize(program, hardware, rng)
+        case "foreign":
+            other = Author(other_hardware(hardware, rng), rng).program(2)
+            program[:] = [op.words() for op in other]
         case _:
-            for _ in range(2 if kind == "forged twice" else 1):
+            for _ in range(rng.choice([1, 1, 2])):
                 forge(program, hardware, rng)
     return kind
 
