@@ -130,7 +130,7 @@ def test_coverage_has_a_model_of_its_own(folder: Path) -> None:
 
 
 def test_verb_writes_json_and_page(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coverage, "sources", lambda: [folder / "tb_queue.sv"])
+    monkeypatch.setattr(coverage, "sources", lambda: [folder / "package.sv", folder / "tb_queue.sv"])
     counts = tmp_path / "counts"
     counts.mkdir()
     (counts / "one.dat").write_bytes((folder / "half" / "coverage.dat").read_bytes())
