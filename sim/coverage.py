@@ -59,7 +59,7 @@ def _point(row: str) -> tuple[Point, int]:
     match = POINT.fullmatch(row)
     if match is None:
         raise ValueError(row)
-    keys: dict[str, str] = dict(part.split("\x02") for part in match[1].split("\x01"))  # type: ignore[misc]
+    keys: dict[str, str] = dict(part.split("\x02") for part in match[1].split("\x01"))
     if keys["t"] not in KINDS:
         raise ValueError(keys["t"])
     point = Point(keys["f"], int(keys["l"]), int(keys["n"]), keys["t"], keys["o"], tuple(_lines(keys.get("S", ""))))
@@ -107,7 +107,7 @@ class Module:
 
     def shares(self) -> dict[str, Share]:
         """Covered lines, branches and toggles."""
-        counts = {"lines": self.lines, "branches": self.branches, "toggles": self.toggles}
+        counts: dict[str, Counter[Any]] = {"lines": self.lines, "branches": self.branches, "toggles": self.toggles}
         return {name: Share(sum(n > 0 for n in c.values()), len(c)) for name, c in counts.items()}
 
     @property

@@ -100,17 +100,18 @@ def mend(words: Words) -> Words:
 
 
 def forge(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> None:
-    """Change one field of one operation to something that may matter, and mend the checksum."""
-    index = rng.randrange(len(program))
+    """Change one field of an operation, of one that uses many, to what may matter, and mend the checksum."""
+    index = max(rng.sample(range(len(program)), min(2, len(program))), key=lambda i: len(set(program[i])))
     word, first, width = rng.choice(FIELDS)
     words, mask = program[index], (1 << width) - 1
     old = words[word] >> first & mask
     limits = [hardware.max_tokens, hardware.max_dim, hardware.max_hidden, hardware.max_top_k, hardware.max_block]
+    wraps = [old + (1 << rng.randrange(16, 32)) for _ in range(2)]  # products that are right in 32 bits
     near = [old + d for d in (-64, -32, -8, -1, 1, 8, 32, 64)] + [old * 2, old * 3, old // 2, old | 1 << (width - 1)]
     other = rng.choice(program)
     copied = [other[w] >> s & mask for w, s, _ in FIELDS]
-    wide = [0, 1, 2, 1023, 1024, 1025, 2048, mask, rng.randrange(mask + 1)]
-    value = rng.choice(rng.choice([near, near, copied, wide, [n + d for n in limits for d in (0, 1, 32)]]))
+    wide = [0, 1, 2, 31, 32, 33, 47, 48, 63, 64, 255, 256, 1023, 1024, 1025, 2048, mask, rng.randrange(mask + 1)]
+    value = rng.choice(rng.choice([near, near, copied, wraps, wide, [n + d for n in limits for d in (0, 1, 32)]]))
     words[word] = words[word] & ~(mask << first) | (value & mask) << first
     program[index] = mend(words)
 
@@ -124,6 +125,8 @@ def resize(program: list[Words], hardware: HardwareConfig, rng: random.Random) -
     else:
         new = rng.choice([0, 16, dim + 1, dim + 16, dim + 32, hardware.max_dim, hardware.max_dim + 32])
         halves, changed = [(2, 0), (2, 16)], {dim: new, 3 * dim: 3 * new}
+        if rng.random() < 0.2:
+            changed = {3 * dim: 3 * dim + rng.choice([-32, 1, 32])}
     for index, words in enumerate(program):
         for word, first in halves:
             old = words[word] >> first & 0xFFFF

@@ -10,12 +10,12 @@ from m3vit.sim.program import Flag, Op, Opcode
 from m3vit.sim.program_check import MAX_HEAD_TILES, check_program, check_sizes, expert_words, key_words, query_words
 
 SHAPES: dict[str, HardwareConfig] = {
-    "8": HARDWARE["demo"].model_copy(update={"stream_words": 4096}),
-    "16": HardwareConfig(
-        name="wide words", lanes=16, groups=4, max_tokens=40, max_dim=256, max_hidden=256, max_top_k=16, max_block=7,
+    "16": HARDWARE["demo"].model_copy(update={"stream_words": 4096}),
+    "32": HardwareConfig(
+        name="wide words", lanes=8, groups=4, max_tokens=40, max_dim=256, max_hidden=256, max_top_k=16, max_block=7,
         stream_words=2048, lend_words=64,
     ),
-    "32": HardwareConfig(
+    "96": HardwareConfig(
         name="wide array", lanes=32, groups=3, max_tokens=300, max_dim=384, max_hidden=384, max_top_k=4, max_block=136,
         stream_words=8192, lend_words=1024,
     ),
