@@ -14,7 +14,7 @@ endif
 
 unexport PYTHONPATH PYTHONHOME # they would put other packages before those of .venv
 
-.PHONY: help install demo test lint check format generate bench clean
+.PHONY: help install demo test lint check format generate bench coverage clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +45,11 @@ generate: $(STAMP) ## rewrite the generated SystemVerilog files
 
 bench: $(STAMP) ## performance table; writes runs/tiny/ and runs/small/
 	@$(RUN) -m m3vit.scripts.cli bench
+
+coverage: $(STAMP) ## RTL tests with line, branch and toggle coverage; writes runs/coverage/
+	@rm -rf runs/coverage/counts
+	@M3VIT_COVERAGE=runs/coverage/counts $(RUN) -m pytest -q tests/rtl --ignore tests/rtl/test_lint.py
+	@$(RUN) -m m3vit.scripts.cli coverage
 
 clean: ## remove caches and build folders; .venv, runs and compiled simulators stay
 	rm -rf build dist src/m3vit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
