@@ -41,11 +41,11 @@ module m3vit_core
 );
   run_t run;
   error_e error_code, program_error;
-  logic start, busy, done, failed, flush, clear, run_start, run_done;
-  logic core_rst_n = 1'b0;  // in reset from configuration on
+  logic start, busy, done, failed, flush, clear, core_rst_n, run_start, run_done;
   logic read_error, write_error, address_error, read_idle, write_idle, progress;
 
   // Every run begins with a cleared core; after an error it and the DMAs are cleared when AXI is quiet.
+  initial core_rst_n = 1'b0;  // in reset from configuration on
   always_ff @(posedge clk_i) core_rst_n <= rst_ni && !clear && !start;
 
   // Registers and counters.

@@ -60,10 +60,12 @@ module m3vit_op_check
   assign routing_ok = op_i.top_k != '0 && op_i.top_k <= 8'(MaxTopK) && 16'(op_i.top_k) <= op_i.experts
       && op_i.experts <= 16'(MaxExperts);
   assign image_ok = op_i.operands[0][31:8] == '0 && op_i.operands[0][2:0] == '0 && op_i.operands[0] != '0
-      && op_i.operands[3] != '0 && op_i.operands[1] < 32'd65536 && op_i.operands[3] < 32'd65536
+      && op_i.operands[1][31:16] == '0 && op_i.operands[2][31:16] == '0
+      && op_i.operands[3][31:16] == '0 && op_i.operands[4][31:16] == '0
       && op_i.operands[0] * op_i.operands[3] == op_i.operands[2]
+      && op_i.operands[0] * op_i.operands[4] == op_i.operands[1]
       && 32'd3 * op_i.operands[0] * op_i.operands[0] == 32'(op_i.in_features)
-      && (32'(op_i.rows) - 1'b1) * op_i.operands[0] == op_i.operands[1] * op_i.operands[3]
+      && op_i.operands[3] * op_i.operands[4] == 32'(op_i.rows) - 1'b1
       && is_multiple(op_i.in_features, UnitBytes, KeyWords * Inputs);
   assign channels = op_i.opcode == OpLinear ? op_i.operands[0][15:0] : op_i.operands[4][15:0];
   assign query_words = channels == 16'(UnitBytes) ? 16'(words_of(16'(op_i.heads * UnitBytes), Groups)) : op_i.heads;

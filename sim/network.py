@@ -120,7 +120,7 @@ class Compiler:
                 opcode=Opcode.PATCH_EMBED, rows=self._model.tokens, in_features=in_features, out_features=out_features,
                 table=self.builder.add("position", position_ND.astype("<i2")),
                 weights=self._add_linear("patch_embed", layer),
-                operands=(self._model.patch, *self._model.image_hw, self._model.grid_hw[1]),
+                operands=(self._model.patch, *self._model.image_hw, *self._model.grid_hw[::-1]),
             )
         )  # fmt: skip
 

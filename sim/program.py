@@ -39,7 +39,7 @@ class Opcode(IntEnum):
     """residual += combine(experts(x)); weights: router, table: GELU."""
     PATCH_EMBED = 2
     """residual = linear(patches(image)) + position (int16 at `table`); operands: patch, image height, image width,
-    patches per image row. First operation only."""
+    patches per image row, patches per image column. First operation only."""
     LAYER_NORM = 3
     """x = layer_norm(residual); operands: multiplier, shift; a byte per channel at `table` adds to the shift. Directly
     before LINEAR, MLP, MOE or HEAD."""

@@ -3,7 +3,7 @@
 """Checks of a program: the order of its operations, their sizes against the hardware, their addresses in the image.
 
 The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything. It leaves to this module
-what changes numbers only: multipliers and shifts, an image height that is no multiple of the patch, stream words.
+what changes numbers only: multipliers and shifts, stream words.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ GELU_BYTES = 1 << GELU_INDEX_BITS
 MAX_MULTIPLIER = (1 << 16) - 1
 MAX_HEAD_TILES = 15
 """Output tiles of one head that the linear engine can count."""
-PATCH_STEP, MAX_PATCH = 8, 255
+PATCH_STEP, MAX_PATCH, MAX_IMAGE = 8, 255, (1 << 16) - 1
 """A row of a patch has 3 bytes per pixel and is moved in pieces of 8 bytes; images are then whole DRAM words."""
 
 FIRST = (Opcode.PATCH_EMBED, Opcode.LOAD)
@@ -186,12 +186,15 @@ def check_sizes(op: Op, hardware: HardwareConfig, where: str) -> None:
 
 
 def _check_image(op: Op, check: _Checker) -> None:
-    patch, height, width, columns = op.operands
+    patch, height, width, columns, column_patches = op.operands[:5]
     check.channels("patch", patch, MAX_PATCH, PATCH_STEP)
+    check.within("image height", height, patch, MAX_IMAGE)
+    check.within("image width", width, patch, MAX_IMAGE)
     check.multiple("image height", height, patch)
     check.multiple("image width", width, patch)
-    check.equal("columns", columns, width // patch)
-    check.equal("rows", op.rows, height // patch * columns + 1)
+    check.equal("patches per image row", columns, width // patch)
+    check.equal("patches per image column", column_patches, height // patch)
+    check.equal("rows", op.rows, columns * column_patches + 1)
     check.equal("in_features", op.in_features, 3 * patch * patch)
     check.channels("in_features", op.in_features, key_words(check.hardware) * check.hardware.inputs)
 
@@ -207,7 +210,7 @@ def _check_heads(op: Op, channels: int, dim: int, check: _Checker) -> None:
 
 
 def _check_attention(op: Op, check: _Checker) -> None:
-    score_shift, multiplier, shift, block, channels = op.operands
+    score_shift, multiplier, shift, block, channels = op.operands[:5]
     _check_heads(op, channels, op.out_features, check)
     check.within("rows", op.rows, 2, MAX_ATTENTION_TOKENS)
     check.within("score shift", score_shift, 0, MAX_SCORE_SHIFT)

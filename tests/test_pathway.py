@@ -359,7 +359,7 @@ def test_program_of_two_layers() -> None:
     expected = f"PATCH_EMBED {attention} MLP {attention} MOE LAYER_NORM HEAD STORE"
     assert [op.opcode for op in PROGRAM] == names(expected)
     patch, linear, attend, mlp, moe = (PROGRAM[i] for i in (0, 2, 3, 6, 12))
-    assert patch.operands == (8, 64, 64, 8)
+    assert patch.operands == (8, 64, 64, 8, 8)
     assert (linear.heads, linear.operands) == (2, (32,))
     assert (attend.heads, attend.operands[3:]) == (2, (65, 32))
     assert (mlp.experts, mlp.out_features, mlp.expert_stride) == (2, 128, 18432)  # 17,920 and padding
@@ -370,14 +370,16 @@ def test_program_of_two_layers() -> None:
 @pytest.mark.parametrize(
     ("index", "changes", "message"),
     [
-        (0, {"operands": (12, 64, 64, 5)}, "patch 12, but .* multiples of 8"),
-        (0, {"operands": (256, 256, 256, 1)}, "patch 256, but .* 8 to 255"),
-        (0, {"operands": (8, 60, 64, 8)}, "image height 60, but .* multiples of 8"),
-        (0, {"operands": (8, 64, 60, 8)}, "image width 60, but .* multiples of 8"),
-        (0, {"operands": (8, 64, 64, 7)}, "columns 7 where its other sizes give 8"),
-        (0, {"operands": (8, 72, 64, 8)}, "rows 65 where its other sizes give 73"),
+        (0, {"operands": (12, 64, 64, 5, 5)}, "patch 12, but .* multiples of 8"),
+        (0, {"operands": (256, 256, 256, 1, 1)}, "patch 256, but .* 8 to 255"),
+        (0, {"operands": (8, 60, 64, 8, 8)}, "image height 60, but .* multiples of 8"),
+        (0, {"operands": (8, 64, 60, 8, 8)}, "image width 60, but .* multiples of 8"),
+        (0, {"operands": (8, 64, 64, 7, 8)}, "patches per image row 7 where its other sizes give 8"),
+        (0, {"operands": (8, 64, 64, 8, 7)}, "patches per image column 7 where its other sizes give 8"),
+        (0, {"operands": (8, 65536, 64, 8, 8192)}, "image height 65536, but .* 8 to 65535"),
+        (0, {"operands": (8, 72, 64, 8, 9)}, "rows 65 where its other sizes give 73"),
         (0, {"in_features": 191}, "in_features 191 where its other sizes give 192"),
-        (0, {"operands": (16, 16, 1024, 64), "in_features": 768}, "in_features 768, but .* 32 to 256"),
+        (0, {"operands": (16, 16, 1024, 64, 1), "in_features": 768}, "in_features 768, but .* 32 to 256"),
         (0, {"out_features": 160}, "out_features 160, but .* 32 to 128"),
         (0, {"out_features": 48}, "out_features 48, but .* multiples of 32"),
         (0, {"rows": 81}, "rows 81, but .* 2 to 80"),

@@ -220,7 +220,7 @@ def source_format(first: Op) -> tuple[tuple[int, ...], type[np.uint8] | type[np.
     """Shape and type of what a program takes in whose first operation is `first`."""
     if first.opcode is Opcode.LOAD:
         return (first.rows, first.in_features), np.int16
-    _, height, width, _ = first.operands
+    _, height, width, *_ = first.operands
     return (height, width, 3), np.uint8
 
 

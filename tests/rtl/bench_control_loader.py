@@ -43,7 +43,7 @@ def plain_jobs(op: Op, index: int, hardware: HardwareConfig) -> Iterator[Job]:
             yield 0, SOURCE, 2 * op.rows * op.in_features // WORD_BYTES, Dest.RESIDUAL, index
         case Opcode.PATCH_EMBED:
             (*place, _, _), weights = blocks
-            _, height, width, _ = op.operands
+            _, height, width, *_ = op.operands
             yield (*place, Dest.RESIDUAL, index)
             yield 0, SOURCE, 3 * height * width // WORD_BYTES, Dest.IMAGE, index
             yield weights

@@ -44,21 +44,7 @@ def seen_by_hardware(op: Op) -> Op:
             values[2] = 1
     if op.opcode in (Opcode.LINEAR, Opcode.ATTENTION):  # channels per head are 16 bits wide
         values[4 if op.opcode is Opcode.ATTENTION else 0] &= 0xFFFF
-    if op.opcode is Opcode.PATCH_EMBED:
-        values = whole_image(op)
-    used = 4 if op.opcode is Opcode.PATCH_EMBED else 5
-    return replace(op, operands=tuple(values[:used]))
-
-
-def whole_image(op: Op) -> Words:
-    """The image's operands; a height that gives the right number of patches only as a fraction of rows is forgiven.
-
-    The last, incomplete row of patches then never fills up; its patches are not read.
-    """
-    patch, height, width, columns, *_ = op.operands
-    if height < 1 << 16 and columns and height * columns == (op.rows - 1) * patch and width == patch * columns:
-        return [patch, patch * (op.rows - 1), patch, 1]
-    return [patch, height, width, columns]
+    return replace(op, operands=tuple(values))
 
 
 def verdict(program: Sequence[Words], hardware: HardwareConfig) -> tuple[Error, str]:

@@ -102,6 +102,7 @@ def wrong_sizes(op: Op) -> Iterator[tuple[str, int]]:
             "operand 1": {0, op.operands[1] + 8, 65536},
             "operand 2": {0, op.operands[2] + 8, 65536} if op.operands else set(),
             "operand 3": {0, 65536},
+            "operand 4": {0, op.operands[4] + 1, 65536} if op.opcode is Opcode.PATCH_EMBED else set(),
         } if op.opcode is Opcode.PATCH_EMBED else {},
         Opcode.LOAD: {"in_features": narrow},
         Opcode.LAYER_NORM: {"in_features": narrow},

@@ -66,7 +66,7 @@ class Author:
         return Op(
             opcode=Opcode.PATCH_EMBED, rows=patches + 1, in_features=3 * patch * patch, out_features=self._dim,
             weights=self._offset(), table=self._offset(),
-            operands=(patch, patches // columns * patch, columns * patch, columns),
+            operands=(patch, patches // columns * patch, columns * patch, columns, patches // columns),
         )  # fmt: skip
 
     def _norm(self) -> Op:
