@@ -80,6 +80,7 @@ SCRIPT = (
     "chtype -set DSP48E1 t:DSP48E2",
     "xilinx_dsp -family xc7",
     "chtype -set DSP48E2 t:DSP48E1",
+    "setparam -unset USE_DPORT t:DSP48E2",
     f"{TARGET} coarse:check",
     "tee -q -o {counts} stat -json",
 )
