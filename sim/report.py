@@ -188,7 +188,7 @@ def memory(task: Task, figures: dict[str, Any]) -> dict[str, Any]:
 def rtl_bytes(figures: dict[str, Any]) -> float:
     """Bytes that a frame moved in RTL, a mean over frames: the counters' words and the program itself."""
     rows = figures["per_op"]
-    return len(rows) * OP_BYTES + sum(row["read_bytes"] + row["write_bytes"] for row in rows)
+    return float(len(rows) * OP_BYTES + sum(row["read_bytes"] + row["write_bytes"] for row in rows))
 
 
 def _expert(op: Op, hardware: HardwareConfig) -> int:
@@ -219,7 +219,7 @@ def frame_energy(task: Task, figures: dict[str, Any], constants: Constants) -> d
 
 
 def resource_table(hardware: HardwareConfig) -> dict[str, Any]:
-    """Primitives of the whole design and of its blocks, as Yosys counts them; modelled if this shape was not counted."""
+    """Primitives of the design and of its blocks, as Yosys counts them; modelled if this shape was not counted."""
     synthesis = count(hardware)
     if synthesis is None:
         need = estimate(hardware)

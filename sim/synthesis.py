@@ -3,8 +3,9 @@
 """FPGA resources as Yosys counts them, block by block.
 
 Each block of the hierarchy is synthesised alone at its full size, with the other blocks as black boxes, and its counts
-are multiplied with the number of its instances. What a black box's neighbour does not use is therefore not removed, so the sum errs on the high side. Counts
-are kept by the hash of what they depend on: those of the presets in synthesis_counts.json, others in the cache folder.
+are multiplied with the number of its instances. What a black box's neighbour does not use is therefore not removed, so
+the sum errs on the high side. Counts are kept by the hash of what they depend on: those of the presets in
+synthesis_counts.json, others in the cache folder.
 
 Yosys 0.70 packs registers and adders only into the DSP48E1. `SCRIPT` lends the DSP48E2 that name for the packing; the
 pre-adder, wider than a DSP48E1's, stays in LUTs. A LUT is a Yosys LUT; a vendor tool puts some pairs of them into one.

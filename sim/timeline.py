@@ -60,7 +60,7 @@ def _loads(run: Sequence[Line], program: Sequence[Op]) -> Iterator[Event]:
         expert = next(experts) if program[op].opcode is Opcode.MOE and seen[op] >= BEFORE_EXPERTS else None
         seen[op] += 1
         kind = "input" if program[op].opcode in INPUTS else "load"
-        yield Event(kind=kind, op=op, expert=expert, start=start, end=stop)  # type: ignore[arg-type]
+        yield Event(kind=kind, op=op, expert=expert, start=start, end=stop)
 
 
 def _turns(run: Sequence[Line], end: int) -> Iterator[Event]:

@@ -81,9 +81,7 @@ class Schedule:
         return self.checked + self.switches
 
     def resume(self, done: int) -> int:
-        """The first frame to run when `done` are known: those of `switches` need each other, and a finished schedule
-        begins anew.
-        """
+        """The first frame to run when `done` are known: `switches` need each other, a finished schedule begins anew."""
         return min(done, len(self.checked)) if done < len(self.frames) else 0
 
 

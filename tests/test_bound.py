@@ -2,8 +2,6 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Bytes and bounds against numbers worked out by hand, and against the memory image."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from m3vit.sim.flops import macs
 from m3vit.sim.layout import align
 from m3vit.sim.program import OP_BYTES, Op, Opcode
 from m3vit.sim.program_check import expert_stride, expert_words, regions
-from m3vit.sim.results import FrameResult
+from m3vit.sim.results import FrameResult, OpResult
 from m3vit.sim.synthetic import random_pathways
 
 DEMO, ZCU104 = HARDWARE["demo"], HARDWARE["zcu104"]
@@ -137,16 +135,18 @@ def test_cycles_of_frames_against_the_bound() -> None:
     pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
     program = pathway.program
     moe = [index for index, op in enumerate(program) if op.opcode is Opcode.MOE]
-    fields: list[dict[str, Any]] = [
-        {
-            "image": image, "op": index, "cycles": 1000 + 100 * image + index, "compute": 900, "read_words": 7,
-            "write_words": 1, "stall_weight": 3, "stall_input": 2, "stall_output": 1,
-            "experts": (4 + image) * (index in moe), "queue_lengths": {1: 30 + 10 * image} if index in moe else {},
-        }
-        for image in (0, 1)
-        for index in range(len(program))
-    ]  # fmt: skip
-    frames = [FrameResult.model_construct(**values) for values in fields]
+    frames = []
+    for image in (0, 1):
+        ops = [
+            OpResult(
+                op=index, cycles=1000 + 100 * image + index, compute=900, read_words=7, write_words=1, stall_weight=3,
+                stall_input=2, stall_output=1, experts=(4 + image) * (index in moe), loads=8 * (index in moe),
+                queue_lengths={1: 30 + 10 * image} if index in moe else {},
+            )
+            for index in range(len(program))
+        ]  # fmt: skip
+        total = sum(op.cycles for op in ops)
+        frames.append(FrameResult(task=pathway.task, image=image, cycles=total, elements=1, mismatches=0, ops=ops))
     task = Task(pathway, DEMO, frames)
     tree = cycles(task)
     count = len(program)

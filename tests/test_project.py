@@ -345,7 +345,7 @@ def test_a_design_beyond_the_board_exits_with_2(tmp_path: Path) -> None:
     result = run_verb(str(tmp_path / "pathway"), "--out", str(tmp_path / "out"))
     assert result.returncode == 2
     assert re.search(
-        r"hardware 'large' needs \d+ URAM288, but ZCU104 has 96 of which 86 \(90%\) may be used", result.stderr
+        r"hardware 'large' needs \d+ RAMB36, but ZCU104 has 312 of which 280 \(90%\) may be used", result.stderr
     )
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()

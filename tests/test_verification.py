@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """The verb verify on a whole random model: exact, able to notice a difference, and able to go on after a kill."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_time_line_covers_the_frame(results: Results, pathways: Pathways) -> Non
     assert [event.op for event in kinds["norm"]] == norms
     turns = kinds["compute"]
     assert [event.op for event in turns] == sorted(event.op for event in turns)  # operations come in order
-    assert all(one.end == other.start for one, other in zip(turns, turns[1:], strict=False))
+    assert all(one.end == other.start for one, other in itertools.pairwise(turns))
     assert abs(max(event.end for event in line.events) - frame.cycles) <= 4
     first = next(event for event in kinds["compute"] if event.op == 1)
     assert any(event.op > 1 and event.start < first.start for event in kinds["load"])  # weights arrive ahead

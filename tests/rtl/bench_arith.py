@@ -35,9 +35,9 @@ async def pipeline(
     board.finish()
 
 
-def requant_edges(narrow: bool) -> Row:
+def requant_edges(bits: int) -> Row:
     """(acc, multiplier, shift) where rounding and saturation turn: ties of both signs, limits, both ends of shift."""
-    top = (1 << (9 if narrow else 15)) - 1
+    top = (1 << (bits - 1)) - 1
     accs = {0, 1, -1, 2, -2, 3, -3, (1 << (ACC_BITS - 1)) - 1, -(1 << (ACC_BITS - 1))}
     cases = [
         (acc, m, shift) for acc in accs for m in (0, 1, 2, 32768, 65535) for shift in (1, 2, 16, 31, 46, MAX_SHIFT)
@@ -50,11 +50,11 @@ def requant_edges(narrow: bool) -> Row:
 
 
 @cocotb.test()
-@cocotb.parametrize(narrow=[False, True])
-async def requant(dut: Any, narrow: bool) -> None:
+@cocotb.parametrize(bits=[8, 10, 16])
+async def requant(dut: Any, bits: int) -> None:
     await start(dut)
     unit, rng, dice = dut.u_arith, np.random.default_rng(1), Dice("requant", 0.3)
-    edges, draws = requant_edges(narrow), 4000
+    edges, draws = requant_edges(bits), 4000
     shift = rng.integers(1, MAX_SHIFT + 1, draws)
     random = np.stack(
         [
@@ -66,7 +66,7 @@ async def requant(dut: Any, narrow: bool) -> None:
     )
     cases = np.concatenate([edges, random])
     cases = np.concatenate([cases, cases[: -len(cases) % COPIES]]).reshape(-1, COPIES, 3)
-    unit.requant_narrow.value = narrow
+    unit.requant_bits.value = bits
     board, arrivals = Scoreboard("requant"), [False] * 3
     waiting = list(cases)
     while waiting or not board.complete:
@@ -76,7 +76,7 @@ async def requant(dut: Any, narrow: bool) -> None:
         for name, column, bits in (("acc", 0, ACC_BITS), ("multiplier", 1, 16), ("shift", 2, 6)):
             getattr(unit, f"requant_{name}").value = pack(row[:, column], bits)
         if send:
-            board.expect(requantise(row[:, 0], row[:, 1], row[:, 2], 10 if narrow else 16).tolist())
+            board.expect(requantise(row[:, 0], row[:, 1], row[:, 2], bits).tolist())
         await RisingEdge(dut.clk_i)
         if arrivals.pop(0):
             board.check(unpack(int(unit.requant_value.value), 16, COPIES, signed=True))

@@ -622,26 +622,3 @@ async def network(dut: Any, seed: int, stalls: tuple[float, float]) -> None:
     plan.mlp(1, dim, inputs * int(rng.integers(1, 4)), 2)
     plan.head(tokens, dim, int(rng.integers(1, 80)))
     await play(dut, plan, f"network {seed} {stalls}", stalls, 60000)
-
-
-@cocotb.test()
-async def throughput(dut: Any) -> None:
-    """Cycles."""
-    lanes, groups = shape(dut)
-    for tokens in (1, 20, 40, 140):
-        plan = Plan(np.random.default_rng(1), lanes, groups)
-        plan.attention(tokens, 2, UNIT, tokens)
-        plan.attention(tokens, 2, 2 * UNIT, tokens)
-        plan.mlp(tokens, 2 * plan.inputs, 2 * plan.inputs, 2)
-        bench = await play(dut, plan, f"throughput {tokens}", (0.0, 0.0), 60000)
-        end = None
-        for index, work in enumerate(plan.works):
-            c = work.command
-            cycles = bench.request_cycles[index]
-            starts = cycles[:: c["rows"]]
-            dut._log.info(
-                f"{tokens} kind {c['kind']} units {c['units']} dest {c['dest']} tiles {c['m_tiles']} chunks {c['k_chunks']} "
-                f"ideal {len(cycles)} span {cycles[-1] - cycles[0] + 1} gap {cycles[0] - end if end else 0} "
-                f"periods {[b - a for a, b in zip(starts, starts[1:])][:12]}"
-            )
-            end = cycles[-1] + 1

@@ -11,7 +11,8 @@ module unit_arith
     input logic clk_i
 );
   /* verilator public_flat_rw_on */
-  logic requant_valid, requant_narrow;
+  logic requant_valid;
+  logic [4:0] requant_bits;
   logic [Copies*AccBits-1:0] requant_acc;
   logic [Copies*MultiplierBits-1:0] requant_multiplier;
   logic [Copies*6-1:0] requant_shift;
@@ -33,7 +34,7 @@ module unit_arith
         .acc_i       (requant_acc[AccBits*i+:AccBits]),
         .multiplier_i(requant_multiplier[MultiplierBits*i+:MultiplierBits]),
         .shift_i     (requant_shift[6*i+:6]),
-        .narrow_i    (requant_narrow),
+        .bits_i      (requant_bits),
         .value_o     (requant_value[16*i+:16])
     );
     m3vit_exp2 u_exp2 (
