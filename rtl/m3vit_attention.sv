@@ -115,7 +115,7 @@ module m3vit_attention
         for (int l = 0; l < int'(Lanes); l++) begin
           score_q[g][l] <= rounded_q[g][l] > 32767 ? 16'h7FFF : rounded_q[g][l] < -32768 ? 16'h8000
               : value_t'(rounded_q[g][l]);
-          exists_q[g][l] <= count_t'(l) <= existing_q[g];
+          exists_q[g][l] <= count_t'(l) < existing_q[g];
         end
     end
     if (score_valid_q[3])

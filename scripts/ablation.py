@@ -19,7 +19,7 @@ from rich.table import Table
 from m3vit.model.config import WORD_BYTES
 from m3vit.model.errors import write_atomically
 from m3vit.scripts.cli import run_verb
-from m3vit.scripts.workloads import WORKLOADS, find_workload, make_pathways, origin
+from m3vit.scripts.workloads import WORKLOADS, Weights, find_checkpoint, find_workload, make_pathways, origin
 from m3vit.sim.pathway import write_pathways
 from m3vit.sim.program import OP_BYTES
 from m3vit.sim.regmap import Mode
@@ -79,10 +79,11 @@ class Step:
 
 def ablation(
     workload: Annotated[str, typer.Option(help=f"One of {', '.join(WORKLOADS)}.")] = "tiny",
-    checkpoint: Annotated[Path | None, typer.Option(help="A trained model in place of random weights.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder; the workload writes into one of its name.")] = Path(
-        "runs/ablation"
-    ),
+    weights: Annotated[
+        Weights, typer.Option(help="trained: a short training first, kept in OUT; random: at once, routers uneven.")
+    ] = Weights.trained,
+    checkpoint: Annotated[Path | None, typer.Option(help="A trained model that you have.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder; each workload writes into one of its name.")] = Path("runs"),
     seed: Annotated[int, typer.Option(help="Seed of the random weights and the image.")] = 0,
 ) -> None:
     """Run one frame with every schedule of the MODE register, from the papers' baseline on, and print what each gains.
@@ -91,7 +92,9 @@ def ablation(
     if any schedule's result differs from golden.
     """
     chosen, folder = find_workload(workload), out / workload
+    checkpoint = find_checkpoint(chosen, weights, checkpoint, folder / "train")
     pathways, images = make_pathways(chosen, checkpoint, 1, seed)
+    folder = folder / "ablation"
     write_pathways(pathways, folder / "pathway")
     task = pathways.first.task
     steps: list[Step] = []

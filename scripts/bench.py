@@ -18,7 +18,7 @@ from rich.table import Table
 from m3vit.model.errors import UserError
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.report import report
-from m3vit.scripts.workloads import WORKLOADS, Workload, find_workload, make_pathways, origin
+from m3vit.scripts.workloads import WORKLOADS, Weights, Workload, find_checkpoint, find_workload, make_pathways, origin
 from m3vit.sim.bound import Bound, frame_bound
 from m3vit.sim.cycles import Task, cycles, seconds
 from m3vit.sim.pathway import Pathways, write_pathways
@@ -52,16 +52,19 @@ def bench(
         list[str] | None, typer.Option(help=f"One of {', '.join(WORKLOADS)}; {' and '.join(DEFAULT)} by default.")
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="Images per task.")] = 1,
+    weights: Annotated[
+        Weights, typer.Option(help="trained: a short training first, kept in OUT; random: at once, routers uneven.")
+    ] = Weights.trained,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A trained model in place of random weights; needs exactly one --workload.")
+        Path | None, typer.Option(help="A trained model that you have; needs exactly one --workload.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder; each workload writes into one of its name.")] = Path("runs"),
     seed: Annotated[int, typer.Option(help="Seed of the random weights and images.")] = 0,
 ) -> None:
     """Run whole frames of full-size models in RTL and print the performance table.
 
-    A frame of `tiny` takes minutes, one of `small` up to an hour; a benchmark that was killed continues with the frame
-    that it was in.
+    A frame of `tiny` takes seconds, one of `small` minutes, the trainings before them longer; a benchmark that was
+    killed continues where it was.
     """
     names = workload or list(DEFAULT)
     if checkpoint is not None and len(names) != 1:
@@ -69,8 +72,9 @@ def bench(
     runs = []
     for name in names:
         chosen = find_workload(name)
-        Console().rule(f"m3vit bench {name}: {origin(checkpoint)}")
-        runs.append(measure(name, chosen, out / name, frames, checkpoint, seed))
+        model = find_checkpoint(chosen, weights, checkpoint, out / name / "train")
+        Console().rule(f"m3vit bench {name}: {origin(model)}")
+        runs.append(measure(name, chosen, out / name, frames, model, seed))
         report(pathway=out / name / "pathway", out=out / name, energy_constants=None)
     print_table(runs)
     print_published(runs)
@@ -94,15 +98,16 @@ def measure(name: str, workload: Workload, folder: Path, frames: int, checkpoint
 
 
 COLUMNS = (
-    "workload", "MAC/cycle", "GMAC", "frames", "elements", "wrong", "cycles", "bound", "x bound", "ms",
-    "MACs busy", "DRAM MB", "switch", "sim s",
+    "workload", "GMAC", "frames", "elements", "wrong", "experts", "cycles", "bound", "x bound", "ms", "MACs busy",
+    "DRAM MB", "switch", "sim s",
 )  # fmt: skip
 
 
 def print_table(runs: list[Run]) -> None:
-    """One row per task of a workload: means over frames."""
+    """One row per task of a workload: means over frames; `experts` that had tokens, per MoE layer."""
     clock = runs[0].results.hardware.clock_mhz
-    title = f"Whole frames in RTL (measured) against their bound (modelled); ms at {clock:g} MHz (assumed)"
+    macs = " and ".join(sorted({f"{run.results.hardware.macs_per_cycle:,}" for run in runs}))
+    title = f"Whole frames in RTL, {macs} MAC/cycle (measured), their bound (modelled), ms at {clock:g} MHz (assumed)"
     table = Table(box=box.SIMPLE_HEAD, title=title)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "workload" else "right")
@@ -119,14 +124,14 @@ def row(run: Run, task: str) -> tuple[str, ...]:
     ratios = [frame.cycles / run.bound(frame).cycles for frame in mine]
     switch = results.task_switch
     extra = None if switch is None else sum(switch.switch_cycles) - sum(switch.same_task_cycles)
-    count = results.elements_compared // mine[0].elements
+    layers = [op for frame in mine for op in frame.ops if op.queue_lengths]
     return (
         f"{run.name}, {task}",
-        f"{hardware.macs_per_cycle:,}",
         f"{figures['macs'] / 1e9:.3f}",
         str(len(mine)),
         f"{sum(frame.elements for frame in mine):,}",
         str(sum(frame.mismatches for frame in mine)),
+        f"{sum(op.experts for op in layers) / max(len(layers), 1):.1f} of {run.pathways.first.config.model.experts}",
         f"{figures['total']:,.0f}",
         f"{figures['bound']:,}",
         f"{sum(ratios) / len(ratios):.3f}",
@@ -134,7 +139,7 @@ def row(run: Run, task: str) -> tuple[str, ...]:
         f"{figures['mac_utilisation_percent']:.1f} %",
         f"{rtl_bytes(figures) / 1e6:.2f}",
         "-" if extra is None else str(extra),
-        f"{results.simulation_seconds / count:.0f}",
+        f"{results.simulation_seconds / results.simulated_cycles * figures['total']:.1f}",
     )
 
 

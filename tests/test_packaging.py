@@ -100,7 +100,7 @@ from m3vit.sim.simulator import frame_bench
 from m3vit.model.config import DEMO
 print(m3vit.__version__)
 print(m3vit.__file__)
-print(files("m3vit.rtl").joinpath("m3vit_moe.sv").read_text().count("module m3vit_moe"))
+print(files("m3vit.rtl").joinpath("m3vit_core.sv").read_text().count("module m3vit_core"))
 bench = frame_bench(DEMO.hardware)
 print(all(path.is_file() for path in [*sources(), *bench.sources, *bench.cpp]), len(sources()))
 load_constants(None)

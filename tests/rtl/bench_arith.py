@@ -73,8 +73,8 @@ async def requant(dut: Any, bits: int) -> None:
         send = bool(waiting) and not dice.stalls()
         row = waiting.pop(0) if send else rng.integers(0, 64, (COPIES, 3))
         unit.requant_valid.value = send
-        for name, column, bits in (("acc", 0, ACC_BITS), ("multiplier", 1, 16), ("shift", 2, 6)):
-            getattr(unit, f"requant_{name}").value = pack(row[:, column], bits)
+        for name, column, width in (("acc", 0, ACC_BITS), ("multiplier", 1, 16), ("shift", 2, 6)):
+            getattr(unit, f"requant_{name}").value = pack(row[:, column], width)
         if send:
             board.expect(requantise(row[:, 0], row[:, 1], row[:, 2], bits).tolist())
         await RisingEdge(dut.clk_i)

@@ -27,7 +27,8 @@ SCORE_LATENCY = 8
 """From a score to the first request that sees the maximum with it."""
 APART = 4
 """Least distance between two tiles, or two words, of one row."""
-SUM_LIMIT = 1 << 20
+SUM_BITS = 23
+SUM_LIMIT = 1 << (SUM_BITS - 1)
 Ints = npt.NDArray[np.int64]
 Event = dict[str, Any]
 
@@ -91,7 +92,7 @@ class Driver:
                 sums[: len(part)] = part
                 yield {
                     "row": row, "tile": tile, "units": block.units, "shift": block.shift, "keys": block.keys,
-                    "sum": pack(sums, 21),
+                    "sum": pack(sums, SUM_BITS),
                 }  # fmt: skip
 
     def request_events(self, block: Block) -> Iterator[Event]:

@@ -22,6 +22,8 @@ BEYOND = DRAM_BYTES + (1 << 20)
 """Address behind the end of the DRAM."""
 BEATS = 4
 """Beats of 16 bytes in a DRAM word."""
+COUNT = int(os.environ.get(FAULTS_VARIABLE, "0"))
+"""Random corruptions; a tenth of it of the other kinds."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +182,10 @@ def address_faults(program: tuple[Op, ...], image_bytes: int) -> Iterator[Fault]
     yield Fault("image without programs", wrong, registers=cut)
     yield Fault("source", (Error.AXI_READ,), registers={"SOURCE_LO": BEYOND}, limit=FRAME)
     yield Fault("source, high bits", (Error.AXI_READ,), registers={"SOURCE_HI": 0xFF}, limit=FRAME)
-    yield Fault("source across the end", (Error.AXI_READ,), registers={"SOURCE_LO": DRAM_BYTES - 1024}, limit=FRAME)
+    yield Fault("source across the end", (Error.AXI_READ,), registers={"SOURCE_LO": DRAM_BYTES - WORD}, limit=FRAME)
     yield Fault("image", (Error.AXI_READ,), registers={"MEMORY_LO": BEYOND})
     yield Fault("result", (Error.AXI_WRITE,), registers={"RESULT_LO": BEYOND}, limit=FRAME)
-    yield Fault("result across the end", (Error.AXI_WRITE,), registers={"RESULT_LO": DRAM_BYTES - 1024}, limit=FRAME)
+    yield Fault("result across the end", (Error.AXI_WRITE,), registers={"RESULT_LO": DRAM_BYTES - WORD}, limit=FRAME)
 
 
 def task_faults(count: int) -> Iterator[Fault]:
@@ -303,10 +305,16 @@ def driver_reports_the_code(host: Host) -> None:
     host.clean()
 
 
+Kinds = tuple[Callable[[], Fault | None], ...]
+
+
 class Chaos:
     """Draws faults at random.
 
     Attributes:
+        corruptions: single bytes of the program, half of them with a right checksum.
+        responses: AXI error responses.
+        others: cut images, wrong addresses and lengths, resets.
         reads, writes: beats of a clean frame.
         cycles: of a clean frame.
     """
@@ -315,27 +323,37 @@ class Chaos:
         self.rng, self.host = random.Random(seed), host
         self.reads, self.writes = beats(host)
         self.cycles = host.clean()
-        self.kinds: tuple[Callable[[], Fault | None], ...] = (
-            self.byte, self.byte, self.field, self.read_error, self.write_error, self.cut, self.address, self.length,
-            self.reset,
-        )  # fmt: skip
-
-    def draw(self) -> Fault | None:
-        """A fault for `check_fault`; None if it has already been played."""
-        return self.rng.choice(self.kinds)()
+        self.corruptions: Kinds = (self.byte, self.sealed_byte)
+        self.responses: Kinds = (self.read_error, self.read_error, self.write_error)
+        self.others: Kinds = (self.word, self.cut, self.address, self.length, self.reset)
 
     def byte(self) -> Fault:
         """One damaged byte anywhere in the program: always an error."""
-        index, place = self.rng.randrange(len(self.host.program)), self.rng.randrange(OP_BYTES)
+        index, place, flip = self.place()
         data = bytearray(self.host.program[index].encode())
-        data[place] ^= self.rng.randrange(1, 256)
+        data[place] ^= flip
         return Fault(f"byte {place} of {index}: {data[place]}", (Error.OPERATION,), index, bytes(data))
 
-    def field(self) -> Fault:
-        """Any word of an operation, with a right checksum: may be legal, must end."""
-        index, place = self.rng.randrange(len(self.host.program)), self.rng.randrange(15)
+    def sealed_byte(self) -> Fault:
+        """The same with a right checksum."""
+        index, place, flip = self.place()
         words = self.host.program[index].words()
-        words[place] = self.rng.choice((words[place] ^ 1 << self.rng.randrange(32), self.rng.getrandbits(32)))
+        words[place // 4 % 15] ^= flip << 8 * (place % 4)
+        return self.sealed(index, words)
+
+    def word(self) -> Fault:
+        """Any word of an operation, with a right checksum."""
+        index, place, _ = self.place()
+        words = self.host.program[index].words()
+        words[place // 4 % 15] = self.rng.getrandbits(32)
+        return self.sealed(index, words)
+
+    def place(self) -> tuple[int, int, int]:
+        """Operation, byte of it, and what to flip in the byte."""
+        return self.rng.randrange(len(self.host.program)), self.rng.randrange(OP_BYTES), self.rng.randrange(1, 256)
+
+    def sealed(self, index: int, words: list[int]) -> Fault:
+        """An operation with a right checksum: may be legal, must end."""
         errors = (Error.OPERATION, Error.UNSUPPORTED, Error.SHAPE, Error.ADDRESS)
         return Fault(f"{words} at {index}", errors, index, reseal(words), limit=2 * FRAME, may_run=True)
 
@@ -385,13 +403,30 @@ class Chaos:
         self.host.load("least")
 
 
-@on_host
-def random_faults(host: Host) -> None:
-    """Faults at random points: each ends in time with the right code, and the next frame is exact."""
+def play(host: Host, kinds: str, number: int) -> None:
+    """Random faults of some kinds: each ends in time with the right code, and the next frame is exact."""
     host.load("least")
     chaos = Chaos(host, seed=1)
-    for number in range(int(os.environ[FAULTS_VARIABLE])):
-        fault = chaos.draw()
-        if fault is not None:
+    for seed in range(number):
+        fault = chaos.rng.choice(getattr(chaos, kinds))()
+        if fault is not None:  # else it has already been played
             check_fault(host, fault)
-        host.clean(seed=number)
+        host.clean(seed=seed)
+
+
+@on_host
+def random_corruptions(host: Host) -> None:
+    """Single bytes of the program."""
+    play(host, "corruptions", COUNT)
+
+
+@on_host
+def random_responses(host: Host) -> None:
+    """AXI error responses at any beat of a frame, also on a slow memory."""
+    play(host, "responses", COUNT // 10)
+
+
+@on_host
+def random_others(host: Host) -> None:
+    """Everything else."""
+    play(host, "others", COUNT // 10)

@@ -11,7 +11,7 @@ from typing import Any
 import cocotb
 import numpy as np
 import numpy.typing as npt
-from cocotb.triggers import ClockCycles, First, ReadOnly, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 
 from m3vit.sim import cosim
 from m3vit.sim.driver import Counters
@@ -89,7 +89,7 @@ class Host:
         """Level of the interrupt."""
 
         async def look() -> bool:
-            await ReadOnly()
+            await FallingEdge(self.dut.aclk)  # settled, and signals may be written
             return bool(self.dut.irq_o.value)
 
         level: bool = cocotb.task.resume(look)()

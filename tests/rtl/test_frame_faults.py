@@ -21,7 +21,10 @@ FRAMES = (
     "every_case", "start_and_clear", "counters", "schedules", "token_order", "switching_tasks_is_free",
     "reset_in_mid_frame", "memories", "back_to_back",
 )  # fmt: skip
-FAULTS = ("listed_faults", "faults_of_a_program_with_load", "silence", "driver_reports_the_code", "random_faults")
+FAULTS = (
+    "listed_faults", "faults_of_a_program_with_load", "silence", "driver_reports_the_code", "random_corruptions",
+    "random_responses", "random_others",
+)  # fmt: skip
 COUNTS = {
     FRAMES_VARIABLE: os.environ.get(FRAMES_VARIABLE, "30"),
     FAULTS_VARIABLE: os.environ.get(FAULTS_VARIABLE, "100"),

@@ -20,7 +20,7 @@ module unit_attention
   logic [9:0] score_tile;
   logic [2:0] score_units;
   logic [4:0] score_shift;
-  logic [21*Groups*Lanes-1:0] score_sum;
+  logic [$bits(sum_t)*Groups*Lanes-1:0] score_sum;
   logic req_valid, req_last;
   token_t req_row, req_keys;
   logic [7:0] req_word;
@@ -34,7 +34,7 @@ module unit_attention
   sum_t sum[Groups][Lanes];
   for (genvar g = 0; g < int'(Groups); g++) begin : gen_group
     for (genvar l = 0; l < int'(Lanes); l++) begin : gen_lane
-      assign sum[g][l] = sum_t'(signed'(score_sum[21*(g*int'(Lanes)+l)+:21]));
+      assign sum[g][l] = score_sum[$bits(sum_t)*(g*int'(Lanes)+l)+:$bits(sum_t)];
     end
   end
   score_tag_t tag;
