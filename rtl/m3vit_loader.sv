@@ -67,7 +67,9 @@ module m3vit_loader
 
   // Sizes in stream words, then in DRAM words.
   function automatic words_t dram_words(words_t stream_words);
-    return words_t'((29'(stream_words) * 29'(Groups) + 29'd1) >> 1);
+    automatic logic [28:0] units = 29'(stream_words) << (Groups / 2);
+    if (Groups == 3) units += 29'(stream_words);
+    return words_t'((units + 29'd1) >> 1);
   endfunction
 
   words_t residual_words;
