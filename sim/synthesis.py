@@ -26,14 +26,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from m3vit.model.config import HARDWARE, BoardConfig, HardwareConfig
+from m3vit.model.config import HARDWARE, BoardConfig, HardwareConfig, load_config
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.rtl.accelerator import PARAMETERS
 from m3vit.rtl.generate import sources
 from m3vit.sim.simulator import cache_folder
 
 COUNTS = Path(__file__).resolve().parent / "synthesis_counts.json"
-"""Counts that were taken when the RTL was last committed; `python -m m3vit.sim.synthesis` rewrites it."""
+"""Counts of the presets that come with the project; `make synthesis` rewrites it."""
 
 BLOCKS: dict[str, str] = {
     "m3vit_mac_array": "MAC array",
@@ -70,7 +70,6 @@ TOP = "m3vit_core"
 
 SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
 """Part of the device that a design may use and still be placed and routed."""
-MIN_MACS_PER_DSP = 1.8
 
 TARGET = "synth_xilinx -family xcup -noiopad -noclkbuf -uram -top {top} -run"
 SCRIPT = (
@@ -302,7 +301,7 @@ def save(path: Path, known: Mapping[str, Record]) -> None:
 
 
 def lookup(module: str, hardware: HardwareConfig) -> Record | None:
-    """What this machine measured, else what came with the project."""
+    """What this machine counted, else what came with the project."""
     key = fingerprint(module, hardware)
     return load(cache_folder() / COUNTS.name).get(key) or load(COUNTS).get(key)
 
@@ -351,8 +350,14 @@ def count(
     tools, dates = sorted({record.tool for record in records}), sorted({record.date for record in records})
     return Synthesis(
         {record.module: record.cells.times(number[record.module]) for record in records},
-        f"yosys, tile-wise ({', '.join(tools)}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))})",
+        f"yosys, tile-wise, scaled ({', '.join(tools)}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))})",
     )
+
+
+def count_command(hardware: HardwareConfig) -> str:
+    """What a user types to have an accelerator counted."""
+    known = HARDWARE.get(hardware.name) == hardware
+    return "make synthesis" if known else "python -m m3vit.sim.synthesis CONFIG.toml"
 
 
 def report_lines(hardware: HardwareConfig, synthesis: Synthesis) -> Iterator[str]:
@@ -371,15 +376,23 @@ def report_lines(hardware: HardwareConfig, synthesis: Synthesis) -> Iterator[str
 
 
 def main() -> None:
-    """Measure the presets and rewrite the counts that come with the project."""
+    """Count the hardware of the configs named on the command line; without any, count the presets and keep the counts.
+
+    Only blocks whose counts are not known are synthesised.
+    """
+    chosen = [load_config(Path(name)).hardware for name in sys.argv[1:]]
     kept: dict[str, Record] = {}
-    for hardware in HARDWARE.values():
-        synthesis = count(hardware, run=True, progress=lambda title: print(title, flush=True))
+    for hardware in chosen or HARDWARE.values():
+        synthesis = count(hardware, run=True, progress=lambda title: print(f"Yosys: {title}", flush=True))
         assert synthesis is not None
         print(*report_lines(hardware, synthesis), sep="\n", flush=True)
         kept |= {fingerprint(module, hardware): record for module in BLOCKS if (record := lookup(module, hardware))}
-    save(COUNTS, kept)
+    if not chosen:
+        save(COUNTS, kept)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"m3vit: {error}")
