@@ -89,21 +89,27 @@ module formal_stream
     end
   end
 
+  /// Address in a ring: `at` is less than twice its size.
+  function automatic logic [3:0] wrap(logic [3:0] at, logic [3:0] size);
+    return at >= size ? at - size : at;
+  endfunction
+
   // For the invariants: what the RAM, the word on its way and the prefetch queue hold.
   logic [7:0] stored[8];
-  int unsigned depth, ram_level, ahead, queued;
+  logic [3:0] depth, ram_level;
+  int unsigned ahead, queued;
   logic ram_agrees, queue_agrees;
   always_comb begin
     for (int a = 0; a < 8; a++)
     stored[a] = a < int'(StreamWords) ? dut.u_ultra.gen_whole.mem_q[a%int'(StreamWords)][7:0]
         : lent.gen_whole.mem_q[a%int'(LendWords)][7:0];
-    depth = StreamWords + (lend_i ? LendWords : 0);
-    ram_level = 32'(dut.level_q);
+    depth = 4'(StreamWords) + (lend_i ? 4'(LendWords) : '0);
+    ram_level = 4'(dut.level_q);
     ahead = 32'(dut.ahead_q);
     queued = 32'(dut.u_prefetch.count_q);
     ram_agrees = 1'b1;
     for (int i = 1; i <= int'(StreamWords + LendWords); i++)
-    if (i <= int'(ram_level) && stored[3'((32'(dut.write_q)+depth-i)%depth)] != in_q - 8'(i)) ram_agrees = 1'b0;
+    if (i <= int'(ram_level) && stored[3'(wrap(4'(dut.write_q) + depth - 4'(i), depth))] != in_q - 8'(i)) ram_agrees = 1'b0;
     queue_agrees = !dut.fetched_q || dut.fetched[7:0] == out_q + 8'(queued);
     for (int i = 0; i < int'(Prefetch); i++)
     if (i < int'(queued) && dut.u_prefetch.mem_q[(32'(dut.u_prefetch.head_q)+i)%Prefetch][7:0] != out_q + 8'(i))
@@ -121,10 +127,10 @@ module formal_stream
       if (dut.fetched_q) a_place : assert (dut.u_prefetch.ready_o);
       // Invariants for the induction.
       i_level : assert (8'(ram_level) - 8'(dut.debt_q) == held && ram_level <= depth && dut.debt_q < 16);
-      i_ahead : assert (ahead == queued + 32'(dut.fetched_q) && ahead <= ram_level && ahead <= Prefetch);
+      i_ahead : assert (ahead == queued + 32'(dut.fetched_q) && ahead <= 32'(ram_level) && ahead <= Prefetch);
       i_debt : assert (dut.debt_q == '0 || ahead == 0);
-      i_address : assert (32'(dut.write_q) < depth && 32'(dut.fetch_q) < depth
-          && (32'(dut.fetch_q) + ram_level - ahead) % depth == 32'(dut.write_q));
+      i_address : assert (4'(dut.write_q) < depth && 4'(dut.fetch_q) < depth
+          && wrap(4'(dut.fetch_q) + ram_level - 4'(ahead), depth) == 4'(dut.write_q));
       i_ram : assert (ram_agrees);
       i_queue : assert (queue_agrees);
       i_pointers : assert (32'(dut.u_prefetch.tail_q) == (32'(dut.u_prefetch.head_q) + queued) % Prefetch
