@@ -14,7 +14,7 @@ endif
 
 unexport PYTHONPATH PYTHONHOME # they would put other packages before those of .venv
 
-.PHONY: help install demo test lint check format generate bench synthesis clean
+.PHONY: help install demo test lint check format generate bench synthesis coverage clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +48,11 @@ bench: $(STAMP) ## performance table; writes runs/tiny/ and runs/small/
 
 synthesis: $(STAMP) ## count resources with Yosys, only blocks that changed; rewrites sim/synthesis_counts.json
 	@$(RUN) -m m3vit.sim.synthesis
+
+coverage: $(STAMP) ## RTL tests with line, branch and toggle coverage; writes runs/coverage/
+	@rm -rf runs/coverage/counts
+	@M3VIT_COVERAGE=runs/coverage/counts $(RUN) -m pytest -q tests/rtl --ignore tests/rtl/test_lint.py
+	@$(RUN) -m m3vit.scripts.cli coverage
 
 clean: ## remove caches and build folders; .venv, runs and compiled simulators stay
 	rm -rf build dist src/m3vit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,8 +2,8 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// Accumulators of the linear engine: adds the partial sums of successive chunks, one row of Lanes per cycle, and the
-/// bias with the last. A row may return after four cycles at the earliest; passes are longer because a weight tile takes
-/// Lanes (at least 8) cycles to load. Golden: sim/golden/linear.py accumulate.
+/// bias with the last. A row may return after four cycles at the earliest; m3vit_row_issuer sees to it.
+/// Golden: sim/golden/linear.py accumulate.
 /// Latency: acc_o follows partial_i after one cycle.
 module m3vit_accumulator
   import m3vit_pkg::*;

@@ -41,7 +41,8 @@ module m3vit_core
 );
   run_t run;
   error_e error_code, program_error;
-  logic start, busy, done, failed, flush, clear, core_rst_n, run_start, run_done;
+  logic start, busy, done, failed, flush, clear, run_start, run_done;
+  logic core_rst_n = 1'b0;  // in reset from configuration on
   logic read_error, write_error, address_error, read_idle, write_idle, progress;
 
   // Every run begins with a cleared core; after an error it and the DMAs are cleared when AXI is quiet.

@@ -64,7 +64,7 @@ module m3vit_counters
     end else if (running_i) begin
       op_q   <= op_i;
       work_q <= add_work(op_i == op_q ? work_q : '0, events_i);
-      work_valid_q[op_q] <= 1'b1;
+      work_valid_q[op_i] <= 1'b1;
       if (events_i.read_word) begin
         word_op_q <= word_op_i;
         words_q   <= (word_op_i == word_op_q ? words_q : '0) + 1'b1;

@@ -93,7 +93,7 @@ module m3vit_op_check
       OpAttention:
       shape_ok = rows_ok && attention_ok && op_i.in_features == before_i.out_features && op_i.out_features == dim_i;
       OpLinearResidual: shape_ok = rows_ok && dim_ok && op_i.out_features == dim_i;
-      OpMlp: shape_ok = rows_ok && dim_ok && hidden_ok && op_i.experts != '0;
+      OpMlp: shape_ok = rows_ok && dim_ok && hidden_ok && op_i.experts != '0 && op_i.experts <= 16'(MaxExperts);
       OpMoe: shape_ok = rows_ok && dim_ok && hidden_ok && routing_ok;
       OpHead: shape_ok = rows_ok && dim_ok && op_i.out_features != '0 && op_i.out_features <= 16'(MaxDim);
       default: shape_ok = store_ok;

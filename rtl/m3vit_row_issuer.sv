@@ -165,7 +165,11 @@ module m3vit_row_issuer
   end
 
   // The array swaps ActLatency cycles after the issue; until then tile_soon_i speaks of the tile being taken.
+  // A row may return to the accumulator or to the scores only after four cycles: a pass of fewer rows, one of which may
+  // have waited while the next tile came, keeps the next pass waiting as well.
   logic [ActLatency:0] swap_pending_q;
+  logic short;
+  assign short = cmd_i.rows < token_t'(4);
   assign swapped_q = |swap_pending_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -183,7 +187,7 @@ module m3vit_row_issuer
       passed_q <= passed_d;
       started_q <= (started_q || norm_start_i) && !cmd_ready_o;
       fresh_q <= cmd_ready_o || (fresh_q && !end_tile);
-      swap_pending_q <= {swap_pending_q[ActLatency-1:0], go && first_row_o};
+      swap_pending_q <= {swap_pending_q[ActLatency-1:0], go && (first_row_o || short)};
     end
   end
 endmodule

@@ -102,7 +102,7 @@ def ablation(
         Console().rule(f"m3vit ablation {workload}: {name}")
         work = folder / f"mode{int(mode)}"
         try:
-            results = verify(folder / "pathway", pathways, images, [task], work=work, mode=mode, switches=False)
+            results = verify(folder / "pathway", pathways, images, [task], work=work, mode=mode, switch_rounds=0)
         except SimulationError as error:
             typer.echo(f"m3vit: {error}", err=True)
             raise typer.Exit(1) from error

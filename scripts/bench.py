@@ -89,7 +89,7 @@ def measure(name: str, workload: Workload, folder: Path, frames: int, checkpoint
     tasks = list(pathways.tasks)[: workload.tasks]
     work = (folder / "pathway" / RESULTS).parent
     try:
-        results = verify(folder / "pathway", pathways, images, tasks, work=work, switches=workload.switches)
+        results = verify(folder / "pathway", pathways, images, tasks, work=work, switch_rounds=workload.switch_rounds)
     except SimulationError as error:
         typer.echo(f"m3vit: {error}", err=True)
         raise typer.Exit(1) from error
@@ -123,7 +123,6 @@ def row(run: Run, task: str) -> tuple[str, ...]:
     figures = cycles(Task(run.pathways.task(task), hardware, mine))
     ratios = [frame.cycles / run.bound(frame).cycles for frame in mine]
     switch = results.task_switch
-    extra = None if switch is None else sum(switch.switch_cycles) - sum(switch.same_task_cycles)
     layers = [op for frame in mine for op in frame.ops if op.queue_lengths]
     return (
         f"{run.name}, {task}",
@@ -138,7 +137,7 @@ def row(run: Run, task: str) -> tuple[str, ...]:
         f"{seconds(figures['total'], hardware) * 1e3:.3f}",
         f"{figures['mac_utilisation_percent']:.1f} %",
         f"{rtl_bytes(figures) / 1e6:.2f}",
-        "-" if extra is None else str(extra),
+        "-" if switch is None else f"{switch.extra_cycles} in {2 * len(switch.switch_cycles)}",
         f"{results.simulation_seconds / results.simulated_cycles * figures['total']:.1f}",
     )
 

@@ -63,7 +63,7 @@ class Workload:
         model: the network.
         hardware: the design.
         tasks: how many of its tasks run.
-        switches: whether the cost of a task switch is measured, with two more frames per task.
+        switch_rounds: how often the cost of a task switch is measured, with two more frames per task each time.
         published: what others state for this network.
         recipe: of its short training.
     """
@@ -71,7 +71,7 @@ class Workload:
     model: ModelConfig
     hardware: HardwareConfig
     tasks: int = 1
-    switches: bool = False
+    switch_rounds: int = 0
     published: tuple[Published, ...] = ()
     recipe: TrainConfig = RECIPE
 
@@ -96,12 +96,12 @@ def many_experts(model: ModelConfig, experts: int) -> ModelConfig:
 TINY, SMALL = MODELS["m3vit_tiny_patch16"], MODELS["m3vit_small_patch16"]
 ZCU104, ZCU102 = "ZCU104", "ZCU102"
 WORKLOADS: dict[str, Workload] = {
-    "demo": Workload(MODELS["m3vit_demo_patch8"], HARDWARE["demo"], tasks=2, switches=True),
+    "demo": Workload(MODELS["m3vit_demo_patch8"], HARDWARE["demo"], tasks=2, switch_rounds=1),
     "tiny": Workload(
         TINY,
         HARDWARE["zcu104"],
         tasks=2,
-        switches=True,
+        switch_rounds=25,
         published=(
             Published("Edge-MoE", "arXiv 2305.18691", ZCU102, "W16 A32", 34.64),
             Published("UbiMoE", "arXiv 2502.05602", ZCU102, "W16 A32", 25.76),

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checks of a program: the order of its operations, their sizes against the hardware, their addresses in the image.
 
-The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything.
+The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything. It leaves to this module
+what changes numbers only: multipliers and shifts, an image height that is no multiple of the patch, stream words.
 """
 
 from collections.abc import Iterator, Sequence
@@ -248,14 +249,14 @@ def check_program(program: Sequence[Op], name: str = "the program") -> None:
         if op.opcode not in FOLLOWERS[before.opcode]:
             allowed = _names(FOLLOWERS[before.opcode]) or "nothing"
             raise UserError(f"{where} follows {before.opcode.name}, behind which comes {allowed}")
-        _check_same(op, before, first.rows, dim, where)
+        check_same(op, before, first.rows, dim, where)
 
 
 def _names(opcodes: Sequence[Opcode]) -> str:
     return " or ".join(opcode.name for opcode in opcodes)
 
 
-def _check_same(op: Op, before: Op, rows: int, dim: int, where: str) -> None:
+def check_same(op: Op, before: Op, rows: int, dim: int, where: str) -> None:
     """An operation must have the sizes of the residual stream, and those of the operation before it."""
     expected: dict[str, tuple[int, int]] = {"rows": (op.rows, rows)}
     match op.opcode:

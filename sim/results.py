@@ -61,6 +61,17 @@ class TaskSwitch(Frozen):
     same_task_cycles: list[PositiveInt] = Field(min_length=1)
     switch_cycles: list[PositiveInt] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.same_task_cycles) != len(self.switch_cycles):
+            raise ValueError("each frame after another task needs the same frame after its own task")
+        return self
+
+    @property
+    def extra_cycles(self) -> int:
+        """What a switch adds to a frame, at most."""
+        return max(b - a for a, b in zip(self.same_task_cycles, self.switch_cycles, strict=True))
+
 
 class Event(Frozen):
     """An interval in the run of an operation, in cycles from the start of the frame.

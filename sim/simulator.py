@@ -13,10 +13,11 @@ import os
 import re
 import shutil
 import subprocess
+import uuid
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ TB = Path(__file__).resolve().parent / "tb"
 CONTROL = Path(__file__).resolve().parent.parent / "rtl" / "verilator.vlt"
 
 
+COVERAGE_VARIABLE = "M3VIT_COVERAGE"
+"""Environment variable: every model is built with coverage and every run leaves its counts in this folder."""
+
+
 class SimulationError(RuntimeError):
     """A simulation ran and failed; the message names the failing tests and the log."""
 
@@ -47,12 +52,14 @@ class Bench:
         parameters: its SystemVerilog parameters.
         files: sources besides the RTL: benches and DPI code.
         waves: debug model with every signal visible and a waveform.
+        coverage: count which lines run and which bits toggle; a run leaves `coverage.dat` (sim/coverage.py).
     """
 
     toplevel: str
     parameters: Mapping[str, int] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     waves: bool = False
+    coverage: bool = False
 
     @property
     def sources(self) -> list[Path]:
@@ -138,7 +145,8 @@ def fingerprint(bench: Bench) -> str:
     digest = hashlib.sha256()
     for path in [CONTROL, *bench.sources, *bench.cpp, Path(__file__)]:
         digest.update(path.read_bytes())
-    setting = [bench.toplevel, dict(bench.parameters), bench.waves, version("verilator"), version("cocotb")]
+    setting = [bench.toplevel, dict(bench.parameters), bench.waves, bench.coverage]
+    setting += [version("verilator"), version("cocotb")]
     digest.update(json.dumps(setting, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -164,6 +172,7 @@ def build(bench: Bench) -> Path:
     runner = Verilator() if bench.waves else PortsRunner()
     options = ["-Wno-fatal", "--assert", "--x-assign", "fast", "--x-initial", "unique", "--noassert-case", "-O3"]
     options += ["--output-split", "20000", "--trace-structs"] if bench.waves else ["--output-split", "20000"]
+    options += ["--coverage-line", "--coverage-toggle"] if bench.coverage else []
     log = folder / "build.log"
     with environment(toolchain()):
         try:
@@ -198,6 +207,11 @@ def run(
     Raises:
         SimulationError: a test failed or the simulation died; the message names the log.
     """
+    counts = work / "coverage.dat"
+    if COVERAGE_VARIABLE in os.environ:
+        bench = replace(bench, coverage=True)
+        counts = Path(os.environ[COVERAGE_VARIABLE]).absolute() / f"{bench.toplevel}-{module}-{uuid.uuid4().hex}.dat"
+        counts.parent.mkdir(parents=True, exist_ok=True)
     model = build(bench)
     work.mkdir(parents=True, exist_ok=True)
     runner = Verilator() if bench.waves else PortsRunner()
@@ -212,7 +226,7 @@ def run(
                 hdl_toplevel_lang="verilog",
                 testcase=testcase,
                 waves=bench.waves,
-                plusargs=[*plusargs, f"+verilator+seed+{seed}"],
+                plusargs=[*plusargs, f"+verilator+seed+{seed}", f"+verilator+coverage+file+{counts}"],
                 extra_env={"OPENBLAS_NUM_THREADS": "1", **(env or {})},
                 seed=seed,
                 log_file=log,

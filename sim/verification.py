@@ -105,19 +105,28 @@ def golden_case(executor: Executor, task: TaskName, number: int, source: npt.NDA
     return Case(task, number, source, expected, lengths)
 
 
-def make_schedule(cases: Sequence[Case]) -> Schedule:
-    """Every case once in random order; then each task's first case twice in a row, if there is more than one task."""
+def make_schedule(cases: Sequence[Case], rounds: int = 1) -> Schedule:
+    """Every case once in random order; then, if there are several tasks, switches between them.
+
+    Args:
+        cases: what to check.
+        rounds: of switches; in each, every task's first case runs twice in a row, in random order of tasks.
+    """
+    rng = random.Random(ORDER_SEED)
     checked = list(range(len(cases)))
-    random.Random(ORDER_SEED).shuffle(checked)
+    rng.shuffle(checked)
     first: dict[str, int] = {}
     for index, case in enumerate(cases):
         first.setdefault(case.task, index)
-    if len(first) < 2:
-        return Schedule(checked)
-    order = list(first.values())
-    if cases[order[0]].task == cases[checked[-1]].task:
-        order = order[1:] + order[:1]
-    return Schedule(checked, [index for index in order for _ in range(2)])
+    switches: list[int] = []
+    for _ in range(rounds if len(first) > 1 else 0):
+        order = list(first.values())
+        rng.shuffle(order)
+        before = cases[switches[-1] if switches else checked[-1]].task
+        if cases[order[0]].task == before:
+            order = order[1:] + order[:1]
+        switches += [index for index in order for _ in range(2)]
+    return Schedule(checked, switches)
 
 
 def write_cases(path: Path, cases: Sequence[Case], schedule: Sequence[int], mode: Mode, stall_percent: int) -> None:
@@ -292,7 +301,7 @@ def verify(
     mode: Mode = OWN_SCHEDULE,
     stall_percent: int = 0,
     waves: bool = False,
-    switches: bool = True,
+    switch_rounds: int = 1,
 ) -> Results:
     """Compare RTL with golden on every input and task; see the module docstring.
 
@@ -305,7 +314,7 @@ def verify(
         mode: schedule of the accelerator.
         stall_percent: chance that the memory withholds a handshake in a cycle.
         waves: debug model, writes a waveform.
-        switches: measure what a task switch costs, with two more frames per task.
+        switch_rounds: how often to measure what a task switch costs, with two more frames per task each time.
 
     Raises:
         UserError: a task is unknown or a tool is missing.
@@ -315,9 +324,7 @@ def verify(
     cases = golden_cases(pathways, sources, tasks)
     if not cases:
         raise UserError("there is nothing to verify: choose at least one image and one task")
-    schedule = make_schedule(cases)
-    if not switches:
-        schedule = Schedule(schedule.checked)
+    schedule = make_schedule(cases, switch_rounds)
     hardware = pathways.first.config.hardware
     bench = frame_bench(hardware, waves=waves)
     outcomes = simulate(bench, folder, pathways, cases, schedule, work, mode=mode, stall_percent=stall_percent)

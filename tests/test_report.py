@@ -101,7 +101,7 @@ def make_results(pathways: Pathways, images: int = 2) -> dict[str, Any]:
         "hardware": pathways.first.config.hardware.model_dump(mode="json"), "mode": 0, "simulator": "Verilator 5.048",
         "images": images, "elements_compared": 1000 * len(frames), "golden_vs_rtl_mismatches": 0,
         "golden_vs_hls_mismatches": None, "frames": frames,
-        "task_switch": {"same_task_cycles": [100, 102], "switch_cycles": [105]}, "timeline": timeline,
+        "task_switch": {"same_task_cycles": [100, 102], "switch_cycles": [105, 105]}, "timeline": timeline,
         "wall_seconds": 1.5, "simulated_cycles": 12345,
     }  # fmt: skip
 

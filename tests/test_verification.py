@@ -144,9 +144,11 @@ def case(task: str) -> Case:
     return Case(task, 0, np.zeros(1), np.zeros((1, 1), np.int16), [])  # type: ignore[arg-type]
 
 
-def test_the_schedule_has_every_case_and_every_switch() -> None:
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_the_schedule_has_every_case_and_every_switch(rounds: int) -> None:
     cases = [case(task) for task in ("depth", "depth", "edges", "saliency", "edges")]
-    schedule = make_schedule(cases)
+    schedule = make_schedule(cases, rounds)
+    assert len(schedule.switches) == 2 * 3 * rounds
     assert sorted(schedule.checked) == list(range(len(cases)))
     tasks = [cases[index].task for index in schedule.frames[len(cases) - 1 :]]
     for first, second in zip(tasks[1::2], tasks[2::2], strict=True):
@@ -154,7 +156,8 @@ def test_the_schedule_has_every_case_and_every_switch() -> None:
     for before, first in zip(tasks[0::2], tasks[1::2], strict=False):
         assert before != first
     assert set(tasks[1:]) == {"depth", "edges", "saliency"}
-    assert make_schedule(cases[:2]).switches == []
+    assert make_schedule(cases[:2], rounds).switches == []
+    assert make_schedule(cases, 0).switches == []
 
 
 def test_a_schedule_goes_on_where_frames_do_not_need_each_other() -> None:

@@ -5,17 +5,18 @@
 import os
 import random
 from math import ceil
+from pathlib import Path
 
 from m3vit.sim.driver import Counters, Mode, result_bytes
 from m3vit.sim.golden.executor import Step
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import GELU_BYTES, expert_bytes, layer_bytes, table_bytes
 from m3vit.sim.regmap import Control, Status
-from rtl.frames import CASES, FRAMES_VARIABLE, HARDWARE
+from rtl.frames import CASES, FOLDER_VARIABLE, FRAMES_VARIABLE, HARDWARE
 from rtl.host import FRAME, IMAGES, WORD, Host, on_host
 
-SLOW = 10 * FRAME
-"""Limit of a frame with another schedule."""
+SLOW, LONG = 10 * FRAME, 100 * FRAME
+"""Limits of a frame with another schedule, and of any frame."""
 DELAY = 8
 """Cycles from a row's issue, where the engine waits, to the array, where it computes."""
 SHARES = 16
@@ -29,6 +30,23 @@ def every_case(host: Host) -> None:
         host.load(case)
         for seed, task in enumerate(host.pathways.tasks):
             host.clean(task, seed)
+
+
+@on_host
+def drawn(host: Host) -> None:
+    """Every case in the folder, in the accelerator's own schedule and in a random one, at times on a slow memory."""
+    rng = random.Random(1)
+    for folder in sorted(Path(os.environ[FOLDER_VARIABLE]).iterdir()):
+        host.load(folder.name)
+        for task in host.pathways.tasks:
+            seed = rng.randrange(IMAGES)
+            host.accelerator.mode = Mode(0)
+            host.dram.order()
+            host.clean(task, seed, limit=LONG)
+            slow = rng.random() < 0.3
+            host.dram.order(stall_percent=rng.randrange(50) * slow, jitter_cycles=rng.randrange(100) * slow)
+            host.accelerator.mode = Mode(rng.randrange(16))
+            host.clean(task, seed, limit=LONG)
 
 
 @on_host
