@@ -14,7 +14,7 @@ endif
 
 unexport PYTHONPATH PYTHONHOME # they would put other packages before those of .venv
 
-.PHONY: help install demo test lint check format generate bench coverage clean
+.PHONY: help install demo test lint check format generate bench synthesis coverage clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +45,9 @@ generate: $(STAMP) ## rewrite the generated SystemVerilog files
 
 bench: $(STAMP) ## performance table; writes runs/tiny/ and runs/small/
 	@$(RUN) -m m3vit.scripts.cli bench
+
+synthesis: $(STAMP) ## count resources with Yosys, only blocks that changed; rewrites sim/synthesis_counts.json
+	@$(RUN) -m m3vit.sim.synthesis
 
 coverage: $(STAMP) ## RTL tests with line, branch and toggle coverage; writes runs/coverage/
 	@rm -rf runs/coverage/counts

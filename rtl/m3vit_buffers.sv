@@ -56,6 +56,8 @@ module m3vit_buffers
   localparam int unsigned HDepth = MaxTokens * ((MaxHidden + Inputs - 1) / Inputs);
   localparam int unsigned XAddrW = $clog2(XDepth);
   localparam int unsigned HAddrW = $clog2(HDepth);
+  localparam int unsigned Widest = 2 * MaxDim > MaxHidden ? 2 * MaxDim : MaxHidden;
+  localparam int unsigned PitchW = $clog2((Widest + Inputs - 1) / Inputs + 1);
   localparam int unsigned QueueAddrW = $clog2(2 * MaxTokens);
   typedef logic [20:0] word_addr_t;
   typedef logic [8*Inputs-1:0] data_t;
@@ -64,8 +66,10 @@ module m3vit_buffers
   function automatic logic [QueueAddrW-1:0] queue_addr(logic bank, token_t index);
     return bank ? QueueAddrW'(MaxTokens) + QueueAddrW'(index) : QueueAddrW'(index);
   endfunction
+  /// row x pitch + word; the pitch has so few bits that no multiplier is needed.
   function automatic word_addr_t word_addr(token_t row, logic [7:0] pitch, logic [7:0] word);
-    return word_addr_t'(row) * word_addr_t'(pitch) + word_addr_t'(word);
+    word_addr = word_addr_t'(word);
+    for (int i = 0; i < int'(PitchW); i++) if (pitch[i]) word_addr += word_addr_t'(row) << i;
   endfunction
 
   // Requests. Cycle 1: queue. Cycle 2: address. Cycle 3: read. Cycle 4: select. Cycle 5: output register.
@@ -98,7 +102,10 @@ module m3vit_buffers
   logic [1:0] kv_part, kv_part_q, kv_part_qq;
   logic [7:0] kv_word;
   word_addr_t kv_addr_q;
-  assign kv_word = Groups == 3 ? 8'((16'(kv_req_i.unit) * 16'd171) >> 9) : kv_req_i.unit >> (Groups / 2);  // unit / Groups
+  logic [15:0] kv_times171;  // / 512 is / 3, and needs no multiplier
+  assign kv_times171 = (16'(kv_req_i.unit) << 7) + (16'(kv_req_i.unit) << 5) + (16'(kv_req_i.unit) << 3)
+      + (16'(kv_req_i.unit) << 1) + 16'(kv_req_i.unit);
+  assign kv_word = Groups == 3 ? 8'(kv_times171 >> 9) : kv_req_i.unit >> (Groups / 2);  // unit / Groups
   assign kv_part = 2'(kv_req_i.unit - kv_word * 8'(Groups));
   always_ff @(posedge clk_i) begin
     kv_valid_q <= kv_valid_i;

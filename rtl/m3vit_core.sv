@@ -49,7 +49,7 @@ module m3vit_core
   always_ff @(posedge clk_i) core_rst_n <= rst_ni && !clear && !start;
 
   // Registers and counters.
-  op_index_t counter_op, op_now, norm_op_q, norm_op, engine_op, executor_index, read_op;
+  op_index_t loader_index, counter_op, op_now, norm_op_q, norm_op, engine_op, executor_index, read_op;
   counters_t counters;
   events_t events, data_events;
   logic op_begin, norm_waiting, norm_busy, storing, load;
@@ -104,7 +104,6 @@ module m3vit_core
   );
 
   // Program and its two readers.
-  op_index_t loader_index;
   op_t loader_op, image_op, executor_op, op;
   logic program_complete, executor_active, lend;
   logic fetch_valid, fetch_ready, load_valid, load_ready, asked_valid, asked_ready, checked_valid, checked_ready;

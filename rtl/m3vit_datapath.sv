@@ -133,6 +133,10 @@ module m3vit_datapath
     image_start_q <= image_start_i && rst_ni;
     if (image_start_i) image_op_q <= image_op_i;
   end
+  logic [15:0] patch;
+  logic [31:0] pixels;  // operands that passed m3vit_op_check have no more bits
+  assign patch  = 16'(image_op_q.operands[0][7:0]);
+  assign pixels = 32'(image_op_q.operands[1][15:0]) * 32'(image_op_q.operands[2][23:0]);
   m3vit_patches #(
       .Groups(Groups),
       .AddrW (KvAddrW)
@@ -140,11 +144,11 @@ module m3vit_datapath
       .clk_i,
       .rst_ni,
       .start_i       (image_start_q),
-      .row_pieces_i  (8'((16'd3 * 16'(image_op_q.operands[0][7:0])) >> 3)),
+      .row_pieces_i  (8'(((patch << 1) + patch) >> 3)),
       .patch_rows_i  (image_op_q.operands[0][7:0]),
       .columns_i     (image_op_q.operands[3][15:0]),
       .pitch_i       (words_of(image_op_q.in_features, Groups)),
-      .words_i       (words_t'((32'd3 * image_op_q.operands[1] * image_op_q.operands[2]) >> 6)),
+      .words_i       (words_t'(((pixels << 1) + pixels) >> 6)),
       .word_i,
       .valid_i       (valid_i && dest_i == LoadImage),
       .ready_o       (patches_ready),

@@ -76,7 +76,7 @@ module m3vit_gelu
     m3vit_ram #(
         .Width(64),
         .Depth(Entries / 8),
-        .Style("distributed")
+        .Style("block")
     ) u_table (
         .clk_i,
         .write_i     (write),

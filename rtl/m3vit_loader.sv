@@ -67,8 +67,17 @@ module m3vit_loader
 
   // Sizes in stream words, then in DRAM words.
   function automatic words_t dram_words(words_t stream_words);
-    return words_t'((29'(stream_words) * 29'(Groups) + 29'd1) >> 1);
+    automatic logic [28:0] units = 29'(stream_words) << (Groups / 2);
+    if (Groups == 3) units += 29'(stream_words);
+    return words_t'((units + 29'd1) >> 1);
   endfunction
+
+  words_t residual_words;
+  logic [31:0] pixels;
+  assign pixels = 32'(op_q.operands[1][15:0]) * 32'(op_q.operands[2][15:0]);
+  logic [15:0] dim;
+  assign dim = opcode == OpLoad ? op_q.in_features : op_q.out_features;
+  assign residual_words = words_t'(op_q.rows) * (words_t'(dim) / words_t'(UnitBytes));
 
   logic is_expert_op;
   assign is_expert_op = opcode inside {OpMlp, OpMoe};
@@ -102,6 +111,10 @@ module m3vit_loader
   assign segment_valid_o = state_q == Mark || (take_expert && needs_segment);
   assign load_o = (take_expert && needs_segment) || (demand_valid_i && demand_ready_o);
 
+  addr_t expert_addr;
+  expert_t expert;
+  assign expert = state_q == Demand ? demand_expert_i : expert_t'(expert_q);
+  assign expert_addr = addr_t'(op_q.expert_base) + addr_t'(expert) * addr_t'(op_q.expert_stride);
   always_comb begin
     job_o = '{relative: 1'b1, addr: addr_t'(op_q.table_offset), words: table_q, dest: LoadStream, op: index_q};
     job_valid_o = 1'b0;
@@ -124,12 +137,12 @@ module m3vit_loader
       end
       Expert: begin
         job_valid_o = expert_wanted && (!needs_segment || segment_ready_i);
-        job_o.addr  = addr_t'(op_q.expert_base) + addr_t'(expert_q) * addr_t'(op_q.expert_stride);
+        job_o.addr  = expert_addr;
         job_o.words = dram_words(expert_words_q);
       end
       Demand: begin
         job_valid_o = demand_valid_i;
-        job_o.addr  = addr_t'(op_q.expert_base) + addr_t'(demand_expert_i) * addr_t'(op_q.expert_stride);
+        job_o.addr  = expert_addr;
         job_o.words = dram_words(expert_words_q);
       end
       default: ;
@@ -178,12 +191,12 @@ module m3vit_loader
       expert_words_q <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups);
       token_units_q <= 32'(op_q.rows) * 32'(op_q.top_k);
       unique case (opcode)
-        OpPatchEmbed: table_q <= words_t'(op_q.rows) * (words_t'(op_q.out_features) / words_t'(UnitBytes));
+        OpPatchEmbed: table_q <= residual_words;
         OpLayerNorm: table_q <= dram_words(words_t'(words_of(op_q.in_features, Groups)));
         default: table_q <= dram_words(words_t'(GeluWords));
       endcase
-      image_q <= opcode == OpLoad ? words_t'(op_q.rows) * (words_t'(op_q.in_features) / words_t'(UnitBytes))
-          : words_t'((32'd3 * 32'(op_q.operands[1][15:0]) * 32'(op_q.operands[2][15:0])) >> 6);
+      image_q <= opcode == OpLoad ? residual_words
+          : words_t'(((pixels << 1) + pixels) >> 6);
     end
     if (state_q == Sum) expert_words_q <= expert_words_q + second_q;
     if (state_q == Expert) expert_q <= expert_q + 11'(take_expert || expert_skipped);

@@ -36,6 +36,12 @@ module m3vit_op_check
     return size != '0 && size <= 16'(limit) && size % 16'(unit) == '0;
   endfunction
 
+  /// Product without a multiplier.
+  function automatic logic [31:0] times(logic [4:0] few, logic [15:0] x);
+    times = '0;
+    for (int i = 0; i < 5; i++) if (few[i]) times += 32'(x) << i;
+  endfunction
+
   // Order of operations.
   logic order_ok;
   always_comb begin
@@ -59,18 +65,21 @@ module m3vit_op_check
   assign hidden_ok = is_multiple(op_i.out_features, Inputs, MaxHidden);
   assign routing_ok = op_i.top_k != '0 && op_i.top_k <= 8'(MaxTopK) && 16'(op_i.top_k) <= op_i.experts
       && op_i.experts <= 16'(MaxExperts);
+  // Products of what is left of the operands when the other conditions hold.
+  logic [31:0] square;
+  assign square = times(op_i.operands[0][7:3], 16'(op_i.operands[0][7:3]));
   assign image_ok = op_i.operands[0][31:8] == '0 && op_i.operands[0][2:0] == '0 && op_i.operands[0] != '0
       && op_i.operands[1][31:16] == '0 && op_i.operands[2][31:16] == '0
       && op_i.operands[3][31:16] == '0 && op_i.operands[4][31:16] == '0
-      && op_i.operands[0] * op_i.operands[3] == op_i.operands[2]
-      && op_i.operands[0] * op_i.operands[4] == op_i.operands[1]
-      && 32'd3 * op_i.operands[0] * op_i.operands[0] == 32'(op_i.in_features)
-      && op_i.operands[3] * op_i.operands[4] == 32'(op_i.rows) - 1'b1
+      && times(op_i.operands[0][7:3], op_i.operands[3][15:0]) << 3 == op_i.operands[2]
+      && times(op_i.operands[0][7:3], op_i.operands[4][15:0]) << 3 == op_i.operands[1]
+      && (square << 7) + (square << 6) == 32'(op_i.in_features)
+      && 32'(op_i.operands[3][15:0]) * 32'(op_i.operands[4][15:0]) == 32'(op_i.rows) - 1'b1
       && is_multiple(op_i.in_features, UnitBytes, KeyWords * Inputs);
   assign channels = op_i.opcode == OpLinear ? op_i.operands[0][15:0] : op_i.operands[4][15:0];
   assign query_words = channels == 16'(UnitBytes) ? 16'(words_of(16'(op_i.heads * UnitBytes), Groups)) : op_i.heads;
   assign heads_ok = is_multiple(channels, UnitBytes, Inputs) && channels < 16'(16 * Lanes) && op_i.heads <= 16'(MaxDim)
-      && 32'(channels) * 32'(op_i.heads) == 32'(dim_i) && query_words <= 16'(HiddenWords);
+      && times(channels[9:5], op_i.heads) << 5 == 32'(dim_i) && query_words <= 16'(HiddenWords);
   assign attention_ok = heads_ok && op_i.heads == before_i.heads && channels == before_i.operands[0][15:0]
       && op_i.operands[0] < 32'd32 && op_i.operands[1][31:MultiplierBits] == '0 && op_i.operands[2] < 32'd48
       && op_i.operands[3] != '0 && op_i.operands[3] <= 32'(MaxBlock);

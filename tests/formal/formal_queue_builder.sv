@@ -201,8 +201,8 @@ module formal_queue_builder
       i_row_start : assert (!(idle || announce || waiting || job) || dut.row_q == '0 || job || announce || waiting);
       i_data : assert (!dut.read_q || (data_q == table_q[dut.row_qq[AddrW-1:0]] && dut.row_qq < routed_q));
       i_row_routed : assert (!scan || dut.row_q <= routed_q);
-      i_drain : assert (drains && dut.drain_q <= 5'(Stages + 2) && (drain || dut.drain_q == 5'(Stages + 2)
-          || job));
+      i_drain : assert (drains && (drain ? dut.drain_q <= 5'(Stages + 2)
+          : dut.drain_q == 5'(Stages + 2) || (job && dut.drain_q == '1)));
       i_ordered : assert (ordered);
       i_written : assert (scan || drain || job ? dut.count_q == written_q : written_q == '0 && found_q == '0);
       i_found : assert (6'(found_q) + inflight == 6'(passed && has_now));
