@@ -23,6 +23,7 @@ from m3vit.sim.bound import Bound, frame_bound
 from m3vit.sim.cycles import Task, cycles, seconds
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.report import rtl_bytes
+from m3vit.sim.resources import on_chip_bytes
 from m3vit.sim.results import RESULTS, FrameResult, Results
 from m3vit.sim.simulator import SimulationError
 from m3vit.sim.verification import verify, write_results
@@ -114,7 +115,11 @@ def print_table(runs: list[Run]) -> None:
     for run in runs:
         for task in dict.fromkeys(frame.task for frame in run.results.frames):
             table.add_row(*row(run, task))
-    Console(width=WIDTH).print(table)
+    console = Console(width=WIDTH, highlight=False)
+    console.print(table)
+    for hardware in {run.results.hardware.name: run.results.hardware for run in runs}.values():
+        size = on_chip_bytes(hardware)
+        console.print(f"on-chip memory of '{hardware.name}', for any model: {size:,} bytes (modelled)")
 
 
 def row(run: Run, task: str) -> tuple[str, ...]:
