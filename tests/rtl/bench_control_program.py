@@ -131,7 +131,9 @@ def rehead(program: list[Words], hardware: HardwareConfig, rng: random.Random) -
         words = rng.choice(chosen)
         dim, block = words[2] >> 16, hardware.max_block
         channels = rng.choice([n for n in range(UNIT_BYTES, dim + 1, UNIT_BYTES) if dim % n == 0])
-        at, value = rng.choice([(8, 31), (8, 32), (10, 47), (10, 48), (11, 0), (11, block), (11, block + 1), (12, channels)])
+        at, value = rng.choice(
+            [(8, 31), (8, 32), (10, 47), (10, 48), (11, 0), (11, block), (11, block + 1), (12, channels)]
+        )
         words[at] = value
         if at == 12:
             words[1] = words[1] & 0xFFFF | dim // channels << 16
@@ -182,7 +184,8 @@ def other_hardware(hardware: HardwareConfig, rng: random.Random) -> HardwareConf
 
 def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> str:
     """One of many ways to break a program, or not quite; returns its name."""
-    kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *["resized", "flipped", "regrid", "rehead"] * 3, *["foreign"] * 6, *["forged"] * 10])
+    common = ["resized", "flipped", "regrid", "rehead"] * 3 + ["foreign"] * 6 + ["forged"] * 10
+    kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *common])
     index = rng.randrange(len(program))
     match kind:
         case "byte":

@@ -643,4 +643,17 @@ async def short_passes(dut: Any, rows: int) -> None:
     firsts = [bench.request_cycles[index] for index, work in enumerate(plan.works) if work.command["norm"]]
     late = [cycles for cycles in firsts if cycles[rows - 1] - cycles[0] > 2 * lanes]
     assert len(late) >= 3, "no row waits longer than a tile"
-    cocotb.log.info("passes: %s", [(c[rows - 1] - c[0], c[rows] - c[rows - 1]) for c in firsts])
+
+
+@cocotb.test()
+async def long_passes(dut: Any) -> None:
+    """Passes that are longer than a tile takes to load follow each other without a pause."""
+    lanes, groups = shape(dut)
+    rows = 2 * lanes + 16
+    plan = Plan(np.random.default_rng([lanes, groups]), lanes, groups)
+    plan.mlp(rows, UNIT * 2 * groups, 2 * plan.inputs, 3)
+    bench = await play(dut, plan, "long passes", (0.0, 0.0), 20000)
+    for index, work in enumerate(plan.works):
+        cycles, fenced = bench.request_cycles[index], work.command["k_chunks"] - 1 if work.command["fence"] else 0
+        pauses = [cycles[at] - cycles[at - 1] - 1 for at in range(rows, len(cycles), rows)]
+        assert not any(pauses[fenced:]), f"command {index} pauses: {pauses}"
