@@ -124,6 +124,19 @@ def flip(program: list[Words], rng: random.Random) -> None:
         words[:] = mend(words)
 
 
+def miss(program: list[Words], rng: random.Random) -> None:
+    """Let a size miss by one what the others give: sizes of any operation, experts of a MoE layer for its top_k."""
+    words = rng.choice([program[-1], *program])
+    top_k = words[0] >> 16 & 0xFF
+    if top_k and rng.random() < 0.5:
+        words[3] = top_k - rng.randrange(2)
+    else:
+        at, first = rng.choice([(1, 0), (1, 16), (2, 0), (2, 16), (3, 0)])
+        value = (words[at] >> first) + rng.choice([-1, 1]) & 0xFFFF
+        words[at] = words[at] & ~(0xFFFF << first) | value << first
+    words[:] = mend(words)
+
+
 def rehead(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> None:
     """Give attention other heads than its layer has, or a shift or block at the end of its range."""
     chosen = [words for words in program if words[0] & 0xFF == Opcode.ATTENTION]
@@ -184,7 +197,7 @@ def other_hardware(hardware: HardwareConfig, rng: random.Random) -> HardwareConf
 
 def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> str:
     """One of many ways to break a program, or not quite; returns its name."""
-    common = ["resized", "flipped", "regrid", "rehead"] * 3 + ["foreign"] * 6 + ["forged"] * 10
+    common = ["resized", "flipped", "regrid", "rehead", "miss"] * 3 + ["foreign"] * 6 + ["forged"] * 10
     kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *common])
     index = rng.randrange(len(program))
     match kind:
@@ -205,6 +218,8 @@ def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) ->
             flip(program, rng)
         case "regrid":
             regrid(program, rng)
+        case "miss":
+            miss(program, rng)
         case "rehead":
             rehead(program, hardware, rng)
         case "foreign":
@@ -269,7 +284,7 @@ async def verdicts(dut: Any, shape: str) -> None:
     unit, hardware, dice = getattr(dut, f"u_program{shape}"), SHAPES[shape], Dice(("verdicts", shape))
     await start(dut, unit.word_valid, unit.clear)
     author, seen = Author(hardware, dice.random), Counter[tuple[str, str]]()
-    for _ in range(3000):
+    for _ in range(4000):
         ops = author.program(dice.random.choice([0, 1, 2, 2]))
         program = [op.words() for op in ops]
         kind = spoil(program, hardware, dice.random)
