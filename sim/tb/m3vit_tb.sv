@@ -137,4 +137,12 @@ module m3vit_tb
       end
     end
   final if (trace_file != 0) $fclose(trace_file);
+
+  // Whatever registers contain at first, the core is in reset at the first edge.
+  logic clocked_q;
+  initial clocked_q = 1'b0;
+  always_ff @(posedge aclk) begin
+    clocked_q <= 1'b1;
+    a_reset : assert (clocked_q || !u_core.core_rst_n) else $error("the core starts without reset");
+  end
 endmodule

@@ -250,6 +250,7 @@ class System:
         await RisingEdge(self.clock)
         index = int(unit.index.value)
         unit.op.value = self.codes[index] if index < len(self.codes) else self.dice.noise(512)
+        self.rested = self.rested or bool(unit.idle.value)
         if unit.op_begin.value:
             self.check_begin(index)
         if unit.active.value:
@@ -258,6 +259,8 @@ class System:
         assert bool(unit.moe_start.value) == bool(unit.op_begin.value and self.program[index].opcode is Opcode.MOE)
         if unit.cmd_valid.value and unit.cmd_ready.value:
             self.check_command(index)
+        else:
+            assert not unit.queue_ready.value, "a queue is taken before its last command"
         if unit.norm_valid.value and unit.norm_taken.value:
             op_index, norm = self.norms.popleft()
             assert int(unit.norm_op.value) == op_index
@@ -271,16 +274,21 @@ class System:
         assert index == self.begun
         assert not self.commands or self.commands[0]["op"] >= index, f"{self.commands[0]} was left out"
         self.begun += 1
+        self.seen["overlap"] += not self.rested
         if self.mode & Mode.NO_PREFETCH:
             assert self.was_idle, "begins while another is under way"
-        if index and self.program[index - 1].opcode is Opcode.MOE and not self.mode & Mode.TOKEN_ORDER:
-            assert self.loader >= index, "the loader still needs the used experts"
+        if index and self.program[index - 1].opcode is Opcode.MOE:
+            if self.mode & Mode.TOKEN_ORDER:
+                assert self.rested, "the engine still needs the cached experts"
+            else:
+                assert self.loader >= index, "the loader still needs the used experts"
         if index:
             assert self.loaded or self.program[0].opcode is not Opcode.LOAD
         if self.program[index].opcode is Opcode.MOE:
             self.offered, self.offering = deque(self.queues[index]), False
 
     was_idle = False
+    rested = False  # idle since the last command
 
     def check_command(self, index: int) -> None:
         """The next command has come."""
@@ -290,6 +298,7 @@ class System:
         wrong = {name: (got[name], value) for name, value in wanted.items() if got[name] != value}
         assert not wrong, f"{self.program[index]}: got and expected {wrong} in {wanted}"
         self.seen[Kind(wanted["kind"]).name] += 1
+        self.rested = False
         assert wanted["op"] == index
         if self.mode & Mode.TOKEN_ORDER and wanted.get("source") == Source.QUEUE:
             assert self.served, "its weights are not there"
@@ -380,3 +389,4 @@ async def programs(dut: Any, shape: str, mode: int, stall: float) -> None:
     cocotb.log.info("%s", dict(system.seen))
     assert min(system.seen[kind.name] for kind in Kind if kind is not Kind.DROP) > 0
     assert system.seen["demand" if mode & Mode.TOKEN_ORDER else "DROP"] > 0
+    assert mode & Mode.NO_PREFETCH or system.seen["overlap"] > 0, "operations wait for each other"

@@ -17,7 +17,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from m3vit.model.config import HardwareConfig
+from m3vit.model.config import UNIT_BYTES, HardwareConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.layout import ceil_div
 from m3vit.sim.program import CHECK_WORD, Op, Opcode, ProgramError
@@ -80,6 +80,19 @@ def lends(program: Sequence[Op], hardware: HardwareConfig) -> bool:
     return first.rows * words <= hardware.max_tokens * key_words(hardware) - hardware.lend_words
 
 
+def edges(hardware: HardwareConfig) -> list[list[Op]]:
+    """Programs that leave exactly the lent words free, and some that miss them by a row."""
+    kept = hardware.max_tokens * key_words(hardware) - hardware.lend_words
+    programs = []
+    for words in range(1, key_words(hardware) + 1):
+        dim = min(words * hardware.inputs // 2, hardware.max_dim) // UNIT_BYTES * UNIT_BYTES
+        for rows in (kept // words, kept // words + 1):
+            if 1 < rows <= hardware.max_tokens:
+                load = Op(opcode=Opcode.LOAD, rows=rows, in_features=dim)
+                programs.append([load, Op(opcode=Opcode.STORE, rows=rows, out_features=dim)])
+    return programs
+
+
 def mend(words: Words) -> Words:
     """With the right check word."""
     return [*words[:15], reduce(xor, words[:15], CHECK_WORD)]
@@ -100,6 +113,54 @@ def forge(program: list[Words], hardware: HardwareConfig, rng: random.Random) ->
     value = rng.choice(rng.choice([near, near, copied, wraps, wide, [n + d for n in limits for d in (0, 1, 32)]]))
     words[word] = words[word] & ~(mask << first) | (value & mask) << first
     program[index] = mend(words)
+
+
+def flip(program: list[Words], rng: random.Random) -> None:
+    """Flip one bit of an operand, often where its value ends, and mend the checksum."""
+    users = [words for words in program if any(words[8:13])]
+    if users:
+        words, at = rng.choice(users), rng.randrange(8, 13)
+        words[at] ^= 1 << rng.choice([0, 1, 2, 3, 8, 16, 17, rng.randrange(32)])
+        words[:] = mend(words)
+
+
+def miss(program: list[Words], rng: random.Random) -> None:
+    """Let a size miss by one what the others give: sizes of any operation, experts of a MoE layer for its top_k."""
+    words = rng.choice([program[-1], *program])
+    top_k = words[0] >> 16 & 0xFF
+    if top_k and rng.random() < 0.5:
+        words[3] = top_k - rng.randrange(2)
+    else:
+        at, first = rng.choice([(1, 0), (1, 16), (2, 0), (2, 16), (3, 0)])
+        value = (words[at] >> first) + rng.choice([-1, 1]) & 0xFFFF
+        words[at] = words[at] & ~(0xFFFF << first) | value << first
+    words[:] = mend(words)
+
+
+def rehead(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> None:
+    """Give attention other heads than its layer has, or a shift or block at the end of its range."""
+    chosen = [words for words in program if words[0] & 0xFF == Opcode.ATTENTION]
+    if chosen:
+        words = rng.choice(chosen)
+        dim, block = words[2] >> 16, hardware.max_block
+        channels = rng.choice([n for n in range(UNIT_BYTES, dim + 1, UNIT_BYTES) if dim % n == 0])
+        at, value = rng.choice(
+            [(8, 31), (8, 32), (10, 47), (10, 48), (11, 0), (11, block), (11, block + 1), (12, channels)]
+        )
+        words[at] = value
+        if at == 12:
+            words[1] = words[1] & 0xFFFF | dim // channels << 16
+        words[:] = mend(words)
+
+
+def regrid(program: list[Words], rng: random.Random) -> None:
+    """Give the image another grid of patches, whose number is right in 16 bits or nearly right."""
+    words = program[0]
+    if words[0] & 0xFF == Opcode.PATCH_EMBED:
+        patches = (words[1] & 0xFFFF) - 1 + rng.choice([0, -1, 1, *[n << 16 for n in range(1, 12)]])
+        columns = rng.choice([n for n in range(1, 1 << 11) if patches % n == 0])
+        words[9:13] = patches // columns * words[8], columns * words[8], columns, patches // columns
+        program[0] = mend(words)
 
 
 def resize(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> None:
@@ -136,7 +197,8 @@ def other_hardware(hardware: HardwareConfig, rng: random.Random) -> HardwareConf
 
 def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) -> str:
     """One of many ways to break a program, or not quite; returns its name."""
-    kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *["resized"] * 3, *["foreign"] * 6, *["forged"] * 10])
+    common = ["resized", "flipped", "regrid", "rehead", "miss"] * 3 + ["foreign"] * 6 + ["forged"] * 10
+    kind = rng.choice(["byte", "swap", "drop", "repeat", "cut", *common])
     index = rng.randrange(len(program))
     match kind:
         case "byte":
@@ -152,6 +214,14 @@ def spoil(program: list[Words], hardware: HardwareConfig, rng: random.Random) ->
             del program[index + 1 :]
         case "resized":
             resize(program, hardware, rng)
+        case "flipped":
+            flip(program, rng)
+        case "regrid":
+            regrid(program, rng)
+        case "miss":
+            miss(program, rng)
+        case "rehead":
+            rehead(program, hardware, rng)
         case "foreign":
             other = Author(other_hardware(hardware, rng), rng).program(2)
             program[:] = [op.words() for op in other]
@@ -188,8 +258,8 @@ async def programs_are_read_back(dut: Any, shape: str) -> None:
     unit, hardware, dice = getattr(dut, f"u_program{shape}"), SHAPES[shape], Dice(("read", shape), 0.3)
     await start(dut, unit.word_valid, unit.clear)
     author, lent, length = Author(hardware, dice.random), Counter[bool](), 0
-    for case in range(40):
-        program = author.program(3 if case else 20)
+    programs = [author.program(20), *(author.program() for _ in range(39)), *edges(hardware)]
+    for program in programs:
         await fetch(dut, unit, [op.words() for op in program], dice)
         assert unit.error.value == Error.NONE, [str(op) for op in program]
         assert bool(unit.lend.value) == lends(program, hardware)
@@ -214,8 +284,8 @@ async def verdicts(dut: Any, shape: str) -> None:
     unit, hardware, dice = getattr(dut, f"u_program{shape}"), SHAPES[shape], Dice(("verdicts", shape))
     await start(dut, unit.word_valid, unit.clear)
     author, seen = Author(hardware, dice.random), Counter[tuple[str, str]]()
-    for _ in range(3000):
-        ops = author.program(2)
+    for _ in range(4000):
+        ops = author.program(dice.random.choice([0, 1, 2, 2]))
         program = [op.words() for op in ops]
         kind = spoil(program, hardware, dice.random)
         if not program:

@@ -25,6 +25,8 @@ from rtl.handshake import Dice, Scoreboard, fields, join, send, start, unpack, u
 
 UNIT = 32
 ACT_LATENCY, KV_LATENCY, FACTOR_LATENCY = 5, 3, 30
+RETURN = 4
+"""Cycles after which a row may return to the accumulator, at the earliest."""
 LINEAR, SCORES, VALUES, GELU, NORM, DROP = range(6)
 SRC_X, SRC_QUEUE, SRC_HIDDEN, SRC_PATCHES, SRC_QUERY, SRC_SCORES = range(6)
 DST_LOGITS, DST_GELU, DST_QKV, DST_COMBINE, DST_RESIDUAL, DST_OUTPUT, DST_SCORES, DST_ATTENTION = range(8)
@@ -335,10 +337,10 @@ class Plan:
 
 
 class Bench:
-    """Everything around the engine."""
+    """Everything around the engine; `pace` is how often a cycle brings a row of the norm, unless as all else."""
 
-    def __init__(self, dut: Any, plan: Plan, dice: Dice, *, calm: bool = False) -> None:
-        self.dut, self.plan, self.dice, self.calm = dut, plan, dice, calm
+    def __init__(self, dut: Any, plan: Plan, dice: Dice, *, calm: bool = False, pace: float | None = None) -> None:
+        self.dut, self.plan, self.dice, self.calm, self.pace = dut, plan, dice, calm, pace
         self.lanes, self.groups, self.inputs = plan.lanes, plan.groups, plan.inputs
         self.results, self.scores, self.requests = Scoreboard("result"), Scoreboard("score"), Scoreboard("request")
         self.cycle = 0
@@ -461,7 +463,7 @@ class Bench:
         if not dut.act_valid.value:
             self.answers.append(None)
             return
-        index, work, _, chunk, row = next(self.owners)
+        index, work, tile, chunk, row = next(self.owners)
         c = work.command
         source, bank, at, word, pitch, sub, units, keys, last, multiplier, shift = fields(
             int(dut.act_req.value), *REQUEST
@@ -470,6 +472,8 @@ class Bench:
         assert int(dut.op.value) == c["op"]
         cycles = self.request_cycles.setdefault(index, [])
         cycles.append(self.cycle)
+        returns = (tile, chunk) != (0, 0)
+        assert not returns or self.cycle - cycles[-1 - c["rows"]] >= RETURN, f"row {row} of {index} returns too early"
         if source == SRC_QUEUE:
             if len(cycles) == 1:
                 self.queues.update([self.plan.queues.popleft()])
@@ -551,7 +555,7 @@ class Bench:
             if self.norm_rows == len(self.norming):
                 if self._chance():
                     self.norming = None
-            elif self._chance():
+            elif self._chance() if self.pace is None else self.dice.random.random() < self.pace:
                 pitch = self.plan.pitch(self.norming.shape[1]) * self.inputs
                 at = self.norm_rows * pitch
                 self.x[at : at + self.norming.shape[1]] = self.norming[self.norm_rows]
@@ -578,9 +582,11 @@ class Bench:
         self.arriving.append((max(due, self.arriving[-1][0] if self.arriving else 0), memory, at, data))
 
 
-async def play(dut: Any, plan: Plan, name: str, stalls: tuple[float, float], limit: int) -> Bench:
+async def play(
+    dut: Any, plan: Plan, name: str, stalls: tuple[float, float], limit: int, pace: float | None = None
+) -> Bench:
     """Run a plan; stalls of the sources and of the output."""
-    bench = Bench(dut, plan, Dice((name, "bench"), stalls[1]), calm=stalls == (0.0, 0.0))
+    bench = Bench(dut, plan, Dice((name, "bench"), stalls[1]), calm=stalls == (0.0, 0.0), pace=pace)
     await start(dut, dut.cmd_valid, dut.weight_valid, dut.segment_valid, dut.norm_start, dut.out_ready, dut.gelu_loaded,
                 dut.norm_busy, dut.norm_rows, dut.patches_ready, dut.factor_valid)  # fmt: skip
     serving = cocotb.start_soon(bench.run())
@@ -622,3 +628,32 @@ async def network(dut: Any, seed: int, stalls: tuple[float, float]) -> None:
     plan.mlp(1, dim, inputs * int(rng.integers(1, 4)), 2)
     plan.head(tokens, dim, int(rng.integers(1, 80)))
     await play(dut, plan, f"network {seed} {stalls}", stalls, 60000)
+
+
+@cocotb.test()
+@cocotb.parametrize(rows=[2, 3])
+async def short_passes(dut: Any, rows: int) -> None:
+    """Passes of few rows, one of which waits for its norm until the next tile is there: the next pass waits as well."""
+    lanes, groups = shape(dut)
+    rng = np.random.default_rng([rows, lanes, groups])
+    plan = Plan(rng, lanes, groups)
+    for _ in range(12):
+        plan.mlp(rows, UNIT * int(rng.integers(groups + 1, 3 * groups)), plan.inputs, 1)
+    bench = await play(dut, plan, f"short passes {rows}", (0.0, 0.0), 20000, pace=0.5 / lanes)
+    firsts = [bench.request_cycles[index] for index, work in enumerate(plan.works) if work.command["norm"]]
+    late = [cycles for cycles in firsts if cycles[rows - 1] - cycles[0] > 2 * lanes]
+    assert len(late) >= 3, "no row waits longer than a tile"
+
+
+@cocotb.test()
+async def long_passes(dut: Any) -> None:
+    """Passes that are longer than a tile takes to load follow each other without a pause."""
+    lanes, groups = shape(dut)
+    rows = 2 * lanes + 16
+    plan = Plan(np.random.default_rng([lanes, groups]), lanes, groups)
+    plan.mlp(rows, UNIT * 2 * groups, 2 * plan.inputs, 3)
+    bench = await play(dut, plan, "long passes", (0.0, 0.0), 20000)
+    for index, work in enumerate(plan.works):
+        cycles, fenced = bench.request_cycles[index], work.command["k_chunks"] - 1 if work.command["fence"] else 0
+        pauses = [cycles[at] - cycles[at - 1] - 1 for at in range(rows, len(cycles), rows)]
+        assert not any(pauses[fenced:]), f"command {index} pauses: {pauses}"

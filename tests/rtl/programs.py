@@ -16,7 +16,7 @@ SHAPES: dict[str, HardwareConfig] = {
         stream_words=2048, lend_words=64,
     ),
     "96": HardwareConfig(
-        name="wide array", lanes=32, groups=3, max_tokens=300, max_dim=384, max_hidden=384, max_top_k=4, max_block=136,
+        name="wide array", lanes=32, groups=3, max_tokens=300, max_dim=352, max_hidden=384, max_top_k=4, max_block=136,
         stream_words=8192, lend_words=1024,
     ),
 }  # fmt: skip

@@ -13,7 +13,7 @@ module tb_control (
       .Lanes    (32),
       .Groups   (3),
       .MaxTokens(300),
-      .MaxDim   (384),
+      .MaxDim   (352),
       .MaxHidden(384),
       .MaxTopK  (4),
       .MaxBlock (136),

@@ -51,6 +51,21 @@ def test_frame(module: str, testcase: str, cases: Path, tmp_path: Path) -> None:
     run(bench, name, work=tmp_path, env=env, testcase=testcase, plusargs=[RANDOM_START])
 
 
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_start(seed: int, cases: Path, tmp_path: Path) -> None:
+    """Whatever the registers contain at first, the core starts in reset."""
+    env, bench = environment(cases, tmp_path) | COUNTS, frame_bench(HARDWARE)
+    run(
+        bench,
+        "rtl.bench_frames",
+        work=tmp_path,
+        env=env,
+        testcase="start_and_clear",
+        plusargs=[RANDOM_START],
+        seed=seed,
+    )
+
+
 @pytest.mark.parametrize("latency", [1, 300])
 def test_latencies(latency: int, cases: Path, tmp_path: Path) -> None:
     """The latency of the memory changes the time, never the result."""
