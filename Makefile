@@ -43,7 +43,7 @@ format: $(STAMP) ## let ruff rewrite the Python files
 generate: $(STAMP) ## rewrite the generated SystemVerilog files
 	@$(RUN) -m m3vit.rtl.generate
 
-bench: $(STAMP) ## full-size frames, schedules, 1,000 frames and 11,000 faults in RTL; an hour; writes runs/
+bench: $(STAMP) ## full-size frames, schedules, 1,000 frames and 12,000 faults in RTL; an hour; writes runs/
 	@$(RUN) -m m3vit.scripts.cli bench
 	@$(RUN) -m m3vit.scripts.cli ablation
 	@M3VIT_BENCH_FRAMES=1000 M3VIT_BENCH_FAULTS=10000 $(RUN) -m pytest tests/rtl/test_frame_faults.py tests/rtl/test_random_programs.py

@@ -127,8 +127,8 @@ class QuantConfig(Frozen):
 class MemoryConfig(Frozen):
     """PS DDR4 behind the HP ports, as the design page fixes it. Cycles are cycles of the accelerator's clock."""
 
-    ports: int = 4
-    port_bytes: int = 16
+    ports: Literal[4] = 4
+    port_bytes: Literal[16] = 16
     efficiency_percent: int = Field(default=80, gt=0, le=100)
     latency_cycles: int = Field(default=64, gt=0)
 
@@ -155,6 +155,8 @@ class BoardConfig(Frozen):
     ff: int = 460_800
 
 
+SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
+"""Part of a board's resources that a design may use and still be placed and routed."""
 WORD_BYTES = 64
 """A DRAM word: one beat over all four ports."""
 UNIT_BYTES = 32
@@ -177,9 +179,9 @@ class HardwareConfig(Frozen):
     max_hidden: int = Field(gt=0)
     """Hidden channels of an expert or of a slice of a dense MLP."""
     max_top_k: int = Field(default=4, gt=0, le=16)
-    max_block: int = Field(gt=0)
+    max_block: int = Field(gt=1)
     """Query rows of one attention block: their scores are kept on chip."""
-    stream_words: int = Field(gt=0)
+    stream_words: int = Field(ge=64)
     """Capacity of the weight stream buffer in words of `inputs` bytes."""
     lend_words: int = Field(gt=1)
     """Words of the key-value buffer that the weight stream uses when a model leaves them free."""
@@ -202,6 +204,11 @@ class HardwareConfig(Frozen):
         tiles = MAX_TILES * self.lanes
         if self.max_dim > tiles or self.max_hidden > tiles:
             raise ValueError(f"max_dim {self.max_dim} and max_hidden {self.max_hidden} must be at most {tiles}")
+        if 2 * self.max_dim > MAX_TILES * UNIT_BYTES:  # keys and values of a token
+            raise ValueError(f"max_dim {self.max_dim} must be at most {MAX_TILES * UNIT_BYTES // 2}")
+        words = self.max_tokens * -(-2 * self.max_dim // self.inputs)
+        if self.lend_words >= words:
+            raise ValueError(f"lend_words {self.lend_words} must be less than the key-value buffer's {words} words")
         return self
 
     @property

@@ -441,7 +441,7 @@ module m3vit_datapath
 
   assign out_ready = tag.dest != DstLogits || router_ready;
   assign consumer_idle = router_idle && !bytes_valid_q && !residual_busy && attention_idle;
-  assign idle_o = engine_idle && quiet && !norm_busy;
+  assign idle_o = engine_idle && quiet && !norm_busy && skip_ready;  // no word that nobody needs is on its way
   assign events_o.read_word = 1'b0;
   assign events_o.write_word = 1'b0;
   assign events_o.expert = queue_valid_o && queue_ready_i;

@@ -335,7 +335,7 @@ module m3vit_executor
       dim_q <= opcode == OpAttention ? op_q.out_features : op_q.in_features;
       channels_q <= channels;
       units_q <= 3'(channels / 16'(UnitBytes));
-      key_words_q <= opcode == OpAttention ? words_of(2 * op_q.out_features, Groups) : words_of(2 * op_q.in_features, Groups);
+      key_words_q <= words_of(2 * (opcode == OpAttention ? op_q.out_features : op_q.in_features), Groups);
       dim_words_q <= words_of(op_q.out_features, Groups);
       query_words_q <= channels == 16'(UnitBytes) ? words_of(op_q.heads * 16'(UnitBytes), Groups) : 8'(op_q.heads);
       score_tiles_q <= 10'((op_q.rows + 16'(score_keys - 1)) / 16'(score_keys));

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// AXI4-Lite registers of sim/regmap.py. One access at a time; unknown addresses read zero and ignore writes.
-/// The settings must not change while STATUS.BUSY is set; START is ignored then.
+/// While STATUS.BUSY is set, START and writes to anything that a run uses are ignored.
 module m3vit_regs
   import m3vit_pkg::*;
 #(
@@ -55,7 +55,7 @@ module m3vit_regs
   error_e code_q;
 
   // Writes: address and data may come in any order.
-  logic write, start, clear, task_write;
+  logic write, start, clear, task_write, locked;
   logic [31:0] data;
   assign write = awvalid_i && wvalid_i && !bvalid_o;
   assign awready_o = write;
@@ -64,6 +64,7 @@ module m3vit_regs
   assign task_write = write && awaddr_i >= RegTaskTable && awaddr_i < RegTaskTable + 12'(8 * TaskSlots);
   assign start = write && awaddr_i == RegControl && data[0] && !busy_i;
   assign clear = write && awaddr_i == RegControl && data[1];
+  assign locked = busy_i || start_o;  // a run keeps what it was started with
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -79,12 +80,15 @@ module m3vit_regs
       result_q <= '0;
       counter_op_q <= '0;
       irq_enable_q <= 1'b0;
-    end else if (task_write) begin
+    end else if (write && awaddr_i == RegIrqEnable) begin
+      irq_enable_q <= data[0];
+    end else if (write && awaddr_i == RegCounterOp) begin
+      counter_op_q <= op_index_t'(data);
+    end else if (task_write && !locked) begin
       if (awaddr_i[2]) program_ops_q[awaddr_i[3+:TaskW]] <= data[15:0];
       else program_offset_q[awaddr_i[3+:TaskW]] <= data;
-    end else if (write) begin
+    end else if (write && !locked) begin
       unique case (awaddr_i)
-        RegIrqEnable: irq_enable_q <= data[0];
         RegTask: task_q <= data < 32'(TaskSlots) ? (TaskW + 1)'(data) : (TaskW + 1)'(TaskSlots);
         RegMode: mode_q <= data[3:0];
         RegMemoryLo: memory_q[31:0] <= data;
@@ -94,7 +98,6 @@ module m3vit_regs
         RegSourceHi: source_q[39:32] <= data[7:0];
         RegResultLo: result_q[31:0] <= data;
         RegResultHi: result_q[39:32] <= data[7:0];
-        RegCounterOp: counter_op_q <= op_index_t'(data);
         default: ;
       endcase
     end

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Requantisation of one accumulator: multiply, round half up, shift right, saturate. Latency three cycles, one value per cycle. Golden: sim/golden/arith.py requantise.
+/// Requantisation of one accumulator: multiply, round half up, shift right, saturate. Latency three cycles, one value per
+/// cycle. Golden: sim/golden/arith.py requantise.
 module m3vit_requant
   import m3vit_pkg::*;
 (

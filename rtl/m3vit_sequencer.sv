@@ -2,8 +2,9 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// Life of a run: fetches the program, lets loader and executor run it, ends. On any error it lets started AXI bursts
-/// end, clears the core, and reports. A run in which nothing moves for Patience cycles ends with ErrorTimeout; should
-/// the memory then not even finish its bursts, the error is reported at once and the accelerator stays busy until reset.
+/// end, clears the core, and reports. A run in which nothing moves for Patience cycles ends with ErrorTimeout. If the
+/// memory does not even end its bursts, the error is reported after Patience cycles without progress (those of a timeout
+/// count), and the accelerator stays busy until the memory ends them or until reset.
 module m3vit_sequencer
   import m3vit_pkg::*;
 (
@@ -47,9 +48,10 @@ module m3vit_sequencer
   error_e error_q, error_d;
   logic [$clog2(ClearCycles)-1:0] clear_q;
   logic [$clog2(Patience):0] quiet_q;
-  logic finished, running, reported_q;
+  logic finished, running, silent, reported_q;
 
   assign busy_o = state_q != Idle;
+  assign silent = quiet_q[$clog2(Patience)];
   assign running = state_q inside {Fetch, Receive, Run};
   assign run_start_o = state_q == Receive && state_d == Run;
   assign job_valid_o = state_q == Fetch;
@@ -64,7 +66,7 @@ module m3vit_sequencer
   assign clear_o = state_q == Clear;
   assign finished = state_q == Clear && clear_q == '1;
   assign done_o = state_q == Run && state_d == Idle;
-  assign error_o = !reported_q && (finished || (state_q == Flush && error_q == ErrorTimeout));
+  assign error_o = !reported_q && (finished || (state_q == Flush && silent));
   assign error_code_o = error_q;
 
   always_comb begin
@@ -90,7 +92,7 @@ module m3vit_sequencer
       default: state_d = Idle;
     endcase
     if (running) begin
-      if (quiet_q[$clog2(Patience)]) error_d = ErrorTimeout;
+      if (silent) error_d = ErrorTimeout;
       if (address_error_i) error_d = ErrorAddress;
       if (read_error_i) error_d = ErrorAxiRead;
       if (write_error_i) error_d = ErrorAxiWrite;
@@ -100,7 +102,8 @@ module m3vit_sequencer
 
   always_ff @(posedge clk_i) begin
     clear_q <= clear_o ? clear_q + 1'b1 : '0;
-    quiet_q <= running && !progress_i ? quiet_q + 1'b1 : '0;
+    if (progress_i || !(running || state_q == Flush)) quiet_q <= '0;
+    else if (!silent) quiet_q <= quiet_q + 1'b1;
     if (!rst_ni) begin
       state_q <= Idle;
       error_q <= ErrorNone;

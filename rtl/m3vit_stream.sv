@@ -3,7 +3,8 @@
 
 /// The weight stream: DRAM words become words of the linear engine and wait in a deep ring. Full throughput; a word is
 /// visible three cycles after it has come. Words that nobody needs are skipped by a jump, those that have not come yet
-/// as well: no word is valid from the cycle after a skip is taken until the word behind it is there. The ring grows by LendWords of somebody else's RAM while lend_i is set.
+/// as well: no word is valid from the cycle after a skip is taken until the word behind it is there. The ring grows by
+/// LendWords of somebody else's RAM while lend_i is set.
 /// With cache_i the same RAM is addressed: each job is written from load_base_i on, and the output reads from seek_base_i
 /// on, without consuming. cache_i may only change when nothing is under way.
 module m3vit_stream

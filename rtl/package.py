@@ -349,7 +349,7 @@ def constants() -> dict[str, int]:
         "WordBytes": WORD_BYTES,
         "Ports": memory.ports,
         "PortBits": 8 * memory.port_bytes,
-        "StripeBytes": 256,
+        "BurstBytes": 256,
         "AccBits": arith.ACC_BITS,
         "MultiplierBits": arith.MULTIPLIER_BITS,
         "MaxShift": arith.MAX_SHIFT,
@@ -367,7 +367,6 @@ def constants() -> dict[str, int]:
         "ProgramVersion": program.PROGRAM_VERSION,
         "HardwareVersion": regmap.HARDWARE_VERSION,
         "TaskSlots": regmap.TASK_SLOTS,
-        "CounterSlots": regmap.COUNTER_SLOTS,
     }
 
 

@@ -21,7 +21,7 @@ from m3vit.scripts.report import report
 from m3vit.scripts.workloads import WORKLOADS, Weights, Workload, find_checkpoint, find_workload, make_pathways, origin
 from m3vit.sim.bound import Bound, frame_bound
 from m3vit.sim.cycles import Task, cycles, seconds
-from m3vit.sim.pathway import Pathways, write_pathways
+from m3vit.sim.pathway import Pathways, check_target, write_pathways
 from m3vit.sim.report import rtl_bytes
 from m3vit.sim.resources import on_chip_bytes
 from m3vit.sim.results import RESULTS, FrameResult, Results
@@ -47,6 +47,18 @@ class Run:
         used = {op.op: float(op.experts) for op in frame.ops if op.queue_lengths}
         return frame_bound(program, self.results.hardware, used)
 
+    def missed(self) -> list[str]:
+        """Frames that exceed the workload's goal, one sentence each."""
+        if self.workload.goal_cycles is None:
+            return []
+        most, frames = self.workload.goal_cycles, self.results.frames
+        goals = [min(most, self.workload.goal_ratio * self.bound(frame).cycles) for frame in frames]
+        return [
+            f"{self.name}: {frame.cycles:,} cycles of task '{frame.task}' miss the goal of {goal:,.0f}"
+            for frame, goal in zip(frames, goals, strict=True)
+            if frame.cycles > goal
+        ]
+
 
 def bench(
     workload: Annotated[
@@ -65,21 +77,27 @@ def bench(
     """Run whole frames of full-size models in RTL and print the performance table.
 
     A frame of `tiny` takes seconds, one of `small` minutes, the trainings before them longer; a benchmark that was
-    killed continues where it was.
+    killed continues where it was. Exit code 1 if a result differs from golden, or if a frame with trained routers takes
+    longer than the workload's goal.
     """
     names = workload or list(DEFAULT)
     if checkpoint is not None and len(names) != 1:
         raise UserError("--checkpoint needs exactly one --workload, which chooses the hardware")
+    chosen = {name: find_workload(name) for name in names}
+    for name in chosen:
+        check_target(out / name / "pathway")
     runs = []
-    for name in names:
-        chosen = find_workload(name)
-        model = find_checkpoint(chosen, weights, checkpoint, out / name / "train")
+    for name, what in chosen.items():
+        model = find_checkpoint(what, weights, checkpoint, out / name / "train")
         Console().rule(f"m3vit bench {name}: {origin(model)}")
-        runs.append(measure(name, chosen, out / name, frames, model, seed))
+        runs.append(measure(name, what, out / name, frames, model, seed))
         report(pathway=out / name / "pathway", out=out / name, energy_constants=None)
     print_table(runs)
     print_published(runs)
-    if any(run.results.golden_vs_rtl_mismatches for run in runs):
+    missed = [line for run in runs for line in run.missed()] if weights is Weights.trained else []
+    for line in missed:
+        typer.echo(line)
+    if missed or any(run.results.golden_vs_rtl_mismatches for run in runs):
         raise typer.Exit(1)
 
 

@@ -88,7 +88,7 @@ def build_app(chosen: str | None) -> typer.Typer:
 
 
 def _all_verbs() -> None:
-    """Train an M3ViT, export its expert pathways, verify and report the accelerator that runs them."""
+    """Train an M3ViT, export its pathways, verify and report the accelerator that runs them."""
 
 
 def run_verb(verb: Verb) -> None:

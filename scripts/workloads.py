@@ -66,6 +66,7 @@ class Workload:
         switch_rounds: how often the cost of a task switch is measured, with two more frames per task each time.
         published: what others state for this network.
         recipe: of its short training.
+        goal_cycles, goal_ratio: most cycles of a frame with trained routers, and most over its bound.
     """
 
     model: ModelConfig
@@ -74,6 +75,8 @@ class Workload:
     switch_rounds: int = 0
     published: tuple[Published, ...] = ()
     recipe: TrainConfig = RECIPE
+    goal_cycles: int | None = None
+    goal_ratio: float = 1.15
 
     @property
     def config(self) -> Config:
@@ -102,6 +105,7 @@ WORKLOADS: dict[str, Workload] = {
         HARDWARE["zcu104"],
         tasks=2,
         switch_rounds=25,
+        goal_cycles=420_000,
         published=(
             Published("Edge-MoE", "arXiv 2305.18691", ZCU102, "W16 A32", 34.64),
             Published("UbiMoE", "arXiv 2502.05602", ZCU102, "W16 A32", 25.76),
@@ -118,6 +122,7 @@ WORKLOADS: dict[str, Workload] = {
             Published("M3ViT, expert cache, their estimate", "arXiv 2210.14793", ZCU104, "not stated", 637.478),
         ),
         recipe=RECIPE.model_copy(update={"steps": 60, "batch": 1, "checkpoint_every": 10}),
+        goal_cycles=13_500_000,
     ),
 }
 
@@ -163,13 +168,15 @@ def make_pathways(
         seed: of what is random.
 
     Raises:
-        UserError: the checkpoint cannot be read, or the model does not fit the hardware.
+        UserError: the checkpoint cannot be read, is of another model, or does not fit the hardware.
     """
     if checkpoint is None:
         model = workload.model.model_copy(update={"tasks": TASKS})
         pathways = random_pathways(model, workload.hardware, seed)
         return pathways, [random_image(model, seed + index) for index in range(images)]
     config, network = load_checkpoint(checkpoint)
+    if config.model.model_copy(update={"tasks": workload.model.tasks}) != workload.model:
+        raise UserError(f"{checkpoint} is a model '{config.model.name}', not the workload's '{workload.model.name}'")
     config = config.model_copy(update={"hardware": workload.hardware})
     check_fits(config.model, config.hardware)
     scenes = config.scenes.model_copy(update={"train_size": config.quant.calibration_images})

@@ -198,6 +198,7 @@ class Accelerator:
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
+        self._check_idle()
         self._write("MODE", mode)
 
     @property
@@ -239,8 +240,11 @@ class Accelerator:
 
         Raises:
             ValueError: no such task.
+            AcceleratorError: a run is under way; the registers would ignore it.
         """
-        self._write("TASK", self.image.task(task).slot)
+        slot = self.image.task(task).slot
+        self._check_idle()
+        self._write("TASK", slot)
 
     def run(self, task: str, source: npt.NDArray[Any], timeout: float = 10.0) -> npt.NDArray[np.int16]:
         """Run the whole program of a task on one input.

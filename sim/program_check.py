@@ -3,7 +3,8 @@
 """Checks of a program: the order of its operations, their sizes against the hardware, their addresses in the image.
 
 The accelerator checks order and sizes again (rtl/m3vit_op_check.sv) before it runs anything. It leaves to this module
-what changes numbers only: multipliers and shifts, stream words.
+what changes numbers only: multipliers and shifts, stream words of an expert, expert strides, and the token limit of
+the attention sums.
 """
 
 from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig
+from m3vit.model.config import SHARE, UNIT_BYTES, WORD_BYTES, HardwareConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.golden.arith import ACC_BITS
 from m3vit.sim.golden.linear import GELU_INDEX_BITS
@@ -22,9 +22,6 @@ Style = Literal["block", "ultra", "distributed", "registers"]
 
 CANDIDATE_BITS, EXP_SUM_BITS, ENTRY_BITS = 27, 58, 29
 """Packed types of m3vit_pkg: candidate_t (valid, expert, logit), exp_sum_t, entry_t (token, gate)."""
-
-SHARE = {"DSP48E2": 0.96, "RAMB36": 0.90, "URAM288": 0.90}
-"""Part of the device that a design may use and still be placed and routed."""
 
 RAMB36_SHAPES = ((72, 512), (36, 1024), (18, 2048), (9, 4096), (4, 8192), (2, 16384), (1, 32768))
 """Width and depth of a RAMB36E2 as simple dual-port RAM (AMD UG573)."""
@@ -147,15 +144,15 @@ def check_board(hardware: HardwareConfig) -> Resources:
     """
     need, board = estimate(hardware), hardware.board
     limits = (
-        ("DSP48E2", need.dsp, board.dsp, "lanes"),
-        ("RAMB36", need.bram36, board.bram36, "max_tokens or lanes"),
-        ("URAM288", need.uram, board.uram, "max_tokens, max_dim, max_hidden or stream_words"),
+        ("DSP48E2", "dsp", need.dsp, board.dsp, "lanes"),
+        ("RAMB36", "bram36", need.bram36, board.bram36, "max_tokens or lanes"),
+        ("URAM288", "uram", need.uram, board.uram, "max_tokens, max_dim, max_hidden or stream_words"),
     )
-    for name, value, total, knob in limits:
-        allowed = int(SHARE[name] * total)
+    for name, field, value, total, knob in limits:
+        allowed = int(SHARE[field] * total)
         if value > allowed:
             raise UserError(
                 f"hardware '{hardware.name}' needs {value} {name}, but {board.name} has {total} of which {allowed} "
-                f"({SHARE[name]:.0%}) may be used; lower {knob}"
+                f"({SHARE[field]:.0%}) may be used; lower {knob}"
             )
     return need

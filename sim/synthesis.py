@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from m3vit.model.config import HARDWARE, BoardConfig, HardwareConfig, load_config
+from m3vit.model.config import HARDWARE, SHARE, BoardConfig, HardwareConfig, load_config
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.rtl.accelerator import PARAMETERS
 from m3vit.rtl.generate import sources
@@ -67,10 +67,6 @@ module counts as part of the block that holds it. Blocks have no parameters but 
 others that follow from them."""
 
 TOP = "m3vit_core"
-
-SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
-"""Part of the device that a design may use and still be placed and routed."""
-
 TARGET = "synth_xilinx -family xcup -noiopad -noclkbuf -uram -top {top} -run"
 SCRIPT = (
     "read_slang --threads 1 --ignore-assertions {boxes} {files} --top {top} {parameters}",

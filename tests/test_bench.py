@@ -3,14 +3,18 @@
 """The verbs bench and ablation, at demo size and really in RTL."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from m3vit.model.errors import UserError
 from m3vit.scripts.ablation import STEPS
+from m3vit.scripts.bench import Run
 from m3vit.scripts.cli import build_app
-from m3vit.scripts.workloads import WORKLOADS, Weights, find_checkpoint
+from m3vit.scripts.workloads import WORKLOADS, Weights, find_checkpoint, make_pathways
+from m3vit.sim.pathway import read_pathways
 from m3vit.sim.regmap import Mode
 from m3vit.sim.results import RESULTS, read_results
 
@@ -58,3 +62,19 @@ def test_trained_weights_are_made_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert path.stat().st_mtime_ns == made
     assert find_checkpoint(workload, Weights.random, None, out) is None
     assert find_checkpoint(workload, Weights.trained, path, tmp_path / "other") == path
+    with pytest.raises(UserError, match="not the workload's 'm3vit_tiny_patch16'"):
+        make_pathways(WORKLOADS["tiny"], path, 1, 0)
+
+
+def test_a_missed_goal_is_named(tmp_path: Path) -> None:
+    m3vit("bench", "--workload", "demo", "--weights", "random", "--out", str(tmp_path))
+    folder = tmp_path / "demo" / "pathway"
+    results = read_results(folder / RESULTS)
+    assert results is not None
+    run = Run("demo", WORKLOADS["demo"], read_pathways(folder), results)
+    assert run.missed() == []
+    cycles = max(frame.cycles for frame in results.frames)
+    for goal, ratio in ((cycles - 1, 100.0), (cycles, 1.0)):
+        strict = replace(run, workload=replace(run.workload, goal_cycles=goal, goal_ratio=ratio))
+        assert any(f"{cycles:,} cycles" in line for line in strict.missed())
+    assert replace(run, workload=replace(run.workload, goal_cycles=cycles, goal_ratio=100.0)).missed() == []

@@ -2,9 +2,12 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Modelled resources: against hand counts, against the RTL's instances, and each limit of the board."""
 
-import pytest
+from typing import Any
 
-from m3vit.model.config import HARDWARE
+import pytest
+from pydantic import ValidationError
+
+from m3vit.model.config import HARDWARE, HardwareConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.resources import DSPS, MEMORIES, check_board, estimate, on_chip_bytes
 
@@ -39,3 +42,18 @@ def test_each_resource_can_be_the_limit(change: dict[str, object], message: str)
 
 def test_dsps_are_the_sum_of_their_table() -> None:
     assert sum(count(ZCU104) for count in DSPS.values()) == estimate(ZCU104).dsp
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_tokens": 17, "max_dim": 32}, "lend_words 128 must be less than the key-value buffer's 17 words"),
+        ({"stream_words": 32}, "greater than or equal to 64"),
+        ({"max_block": 1}, "greater than 1"),
+        ({"lanes": 32, "max_dim": 4096}, "max_dim 4096 must be at most 4080"),
+        ({"memory": {"ports": 2}}, "Input should be 4"),
+    ],
+)
+def test_illegal_hardware_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        HardwareConfig.model_validate(HARDWARE["demo"].model_dump() | changes)

@@ -108,7 +108,7 @@ def test_changed_rtl_is_stale_where_it_matters(monkeypatch: pytest.MonkeyPatch) 
 
 def test_changed_package_is_stale_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {module: fingerprint(module, ZCU104) for module in BLOCKS}
-    change(monkeypatch, "m3vit_pkg", "StripeBytes = 256", "StripeBytes = 512")
+    change(monkeypatch, "m3vit_pkg", "BurstBytes = 256", "BurstBytes = 512")
     assert all(fingerprint(module, ZCU104) == before[module] for module in ("m3vit_mac_array", "m3vit_layer_norm"))
     change(monkeypatch, "m3vit_pkg", "AccBits = 27", "AccBits = 28")
     changed = {module for module in BLOCKS if fingerprint(module, ZCU104) != before[module]}

@@ -117,7 +117,7 @@ module formal_read_port
       end
       if (axi.arvalid) begin
         a_whole_words : assert (axi.araddr[5:0] == '0 && axi.arlen[1:0] == 2'd3);
-        a_stripe : assert (32'(axi.araddr[7:0]) + 16 * (32'(axi.arlen) + 1) <= StripeBytes);
+        a_stripe : assert (32'(axi.araddr[7:0]) + 16 * (32'(axi.arlen) + 1) <= BurstBytes);
       end
       a_ready : assert (axi.rready);
       a_idle : assert (idle == (bursts_q == 0));

@@ -285,6 +285,14 @@ def silence(host: Host) -> None:
         host.wait(SOON)
         assert host.status() == Status.ERROR, name
         host.clean(seed=number)
+    host.dram.order(read_error=reads // 3, read_silence=reads // 3 + 1)  # another error, and bursts that do not end
+    host.start()
+    host.until_interrupt(FRAME + PATIENCE)
+    assert (host.status(), host.read("ERROR_CODE")) == (Status.ERROR | Status.BUSY, Error.AXI_READ)
+    host.dram.order()
+    host.wait(SOON)
+    assert host.status() == Status.ERROR
+    host.clean()
     host.dram.order(read_silence=1)
     host.start()
     host.until_interrupt(FRAME + PATIENCE)

@@ -60,6 +60,11 @@ def start_and_clear(host: Host) -> None:
         host.wait(pause)
         assert host.status() == Status.BUSY
         host.write("CONTROL", Control.START)
+        for name in ("TASK", "MODE", "MEMORY_LO", "MEMORY_BYTES", "SOURCE_LO", "RESULT_HI"):
+            before = host.read(name)
+            host.write(name, before ^ 1)
+            assert host.read(name) == before, f"{name} changed while busy"
+        host.write_task(0, 0)
     host.write("CONTROL", Control.CLEAR)
     host.until_interrupt(FRAME)
     assert host.status() == Status.DONE
