@@ -20,6 +20,34 @@ FOLDERS = ("docs", "hls", "model", "rtl", "scripts", "sim", "src", "tests")
 """A path in backquotes that starts with one of these is a file of the repository."""
 PLACEHOLDERS = ("NAME", "VERB")
 """In paths that stand for many."""
+SVG = "{http://www.w3.org/2000/svg}"
+DRAWN = {
+    "regs": "Registers",
+    "sequencer": "and sequencer",
+    "program": "Program and check",
+    "loader": "Loader",
+    "executor": "Executor",
+    "dma_read": "DMA read",
+    "dma_write": "DMA write",
+    "stream": "Weight stream",
+    "weight_feeder": "Weight feeder",
+    "patches": "Patches",
+    "layer_norm": "LayerNorm",
+    "buffers": "kv",
+    "mac_array": "MAC array",
+    "attention": "Attention",
+    "accumulator": "Accumulators",
+    "requant": "Requantisation",
+    "gelu": "GELU",
+    "router": "Router",
+    "queue_builder": "Queue builder",
+    "residual": "Residual buffer, int16",
+}
+"""Modules of the accelerator, and the headings of their boxes in its drawing; `buffers` has three boxes."""
+NOT_DRAWN = {"counters", "expert_cache", "expert_set", "read_check", "row_issuer", "fifo", "delay", "ram"}
+"""Modules without a box: what only watches, guards or stores between two boxes."""
+WITH_BLOCKS = ("core", "datapath", "linear_engine", "routing")
+"""Modules whose instances are the drawing's blocks."""
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -118,6 +146,25 @@ def test_the_readme_config_is_valid(tmp_path: Path) -> None:
 def test_drawings_are_complete_and_self_contained(picture: Path) -> None:
     text = picture.read_text()
     root = ElementTree.fromstring(text)
-    assert root.find("{http://www.w3.org/2000/svg}title") is not None
+    assert root.find(f"{SVG}title") is not None
     assert "prefers-color-scheme: dark" in text
     assert not re.findall(r"(?:href|src)=\"(?!#)|@import|url\((?!#)", text)
+
+
+def instances(module: str) -> set[str]:
+    """Names of the modules that a module instantiates, without their prefix."""
+    text = (ROOT / "rtl" / f"m3vit_{module}.sv").read_text()
+    return set(re.findall(r"^ +m3vit_(\w+) (?:#\(|u_)", text, re.M))
+
+
+def test_the_architecture_drawing_shows_the_accelerator() -> None:
+    root = ElementTree.parse(ROOT / "docs" / "images" / "architecture.svg").getroot()
+    texts = {text.text or "": text.get("class") for text in root.iter(f"{SVG}text")}
+    headings = {text for text, kind in texts.items() if kind == "h"}
+    blocks = set().union(*map(instances, WITH_BLOCKS)) - set(WITH_BLOCKS)
+    assert blocks - NOT_DRAWN == set(DRAWN), "a block is drawn, or it is in NOT_DRAWN"
+    spine = {"PyTorch M3ViT", "Pathway", "golden", "RTL", "verify", "project", "report"}
+    missing = {*DRAWN.values(), *spine, "x", "h", "Route table", "Token queues", "DRAM", "Host driver"} - headings
+    assert not missing, f"the drawing has no box for {sorted(missing)}"
+    described = " ".join([*texts, root.findtext(f"{SVG}title", ""), root.findtext(f"{SVG}desc", "")])
+    assert "MoE layer" not in described, "the accelerator runs whole programs"
