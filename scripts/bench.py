@@ -29,7 +29,7 @@ from m3vit.sim.simulator import SimulationError
 from m3vit.sim.verification import verify, write_results
 
 DEFAULT = ("tiny", "small")
-WIDTH = 150
+WIDTH = 165
 
 
 @dataclass(frozen=True, eq=False)
