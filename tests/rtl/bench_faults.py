@@ -242,7 +242,7 @@ def check_result(host: Host, fault: Fault, data: bytes) -> str:
     unread = pathway.program[fault.index].opcode is Opcode.MOE and "reads bytes" in why  # experts without tokens
     assert not why or unread, f"{fault}: the accelerator runs what Python refuses: {why}"
     executor = Executor(pathway)
-    golden = executor.run(host.source).output_NC
+    golden = executor.run(host.last.source).output_NC
     if not is_sound(executor):
         return "unchecked"
     differing = int((host.stored(pathway.program[-1]) != golden).sum())

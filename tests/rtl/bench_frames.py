@@ -34,7 +34,10 @@ def every_case(host: Host) -> None:
 
 @on_host
 def drawn(host: Host) -> None:
-    """Every case in the folder, in the accelerator's own schedule and in a random one, at times on a slow memory."""
+    """Every case in the folder, in the accelerator's own schedule and in a random one, at times on a slow memory.
+
+    Frames follow each other at once, also when reads take much longer than writes.
+    """
     rng = random.Random(1)
     for folder in sorted(Path(os.environ[FOLDER_VARIABLE]).iterdir()):
         host.load(folder.name)
@@ -43,6 +46,8 @@ def drawn(host: Host) -> None:
             host.accelerator.mode = Mode(0)
             host.dram.order()
             host.clean(task, seed, limit=LONG)
+            host.dram.order(jitter_cycles=rng.choice((0, 300, 1000)))
+            host.repeat(2, limit=LONG)
             slow = rng.random() < 0.3
             host.dram.order(stall_percent=rng.randrange(50) * slow, jitter_cycles=rng.randrange(100) * slow)
             host.accelerator.mode = Mode(rng.randrange(16))

@@ -48,7 +48,7 @@ class Host:
         self.accelerator, self.dram = cosim.connect(dut)
         self._goldens: dict[tuple[str, str, int], Golden] = {}
         self._case = ""
-        self.source: npt.NDArray[Any] = np.zeros(0, np.uint8)  # of the last frame
+        self.last: Golden  # of the last frame that ran clean
 
     def load(self, case: str) -> None:
         """Load a pathway folder."""
@@ -150,13 +150,23 @@ class Host:
         """Run one frame and compare every element; its cycles."""
         task = task or self.pathway.task
         golden = self.golden(task, seed)
-        self.source = golden.source
+        self.last = golden
         got = self.accelerator.run(task, golden.source, timeout=limit * cosim.PERIOD_NS * 1e-9)
         assert got.shape == golden.result.shape
         differing = int((got != golden.result).sum())
         assert not differing, f"{self._case}, {task}: {differing} of {got.size} elements differ from golden"
         assert self.status() == Status.DONE
         return self.accelerator.run_cycles()
+
+    def repeat(self, times: int, limit: int = FRAME) -> None:
+        """Run the frame before again, each time at once after DONE, without the driver's pause, and compare."""
+        for _ in range(times):
+            self.spoil()
+            self.start()
+            self.until_interrupt(limit)
+            assert self.status() == Status.DONE
+            got = self.stored(self.last.steps[-1].op)
+            assert np.array_equal(got, self.last.result), f"{self._case}: differs from golden"
 
     def counters(self, task: str = "") -> list[Counters]:
         """Counters of every operation of the last run."""
