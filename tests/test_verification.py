@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rtl.expert_cache import token_order_loads
 
 from m3vit.model.config import DEMO, HARDWARE, MODELS, WORD_BYTES
 from m3vit.model.scenes import SceneDataset
@@ -16,6 +17,7 @@ from m3vit.scripts.verify import Schedule as Option
 from m3vit.scripts.verify import mode_of, validation_images
 from m3vit.sim import verification
 from m3vit.sim.bound import activation_bytes, frame_bound, moved_bytes
+from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import Pathways, read_pathways, write_pathways
 from m3vit.sim.program import OP_BYTES, Opcode
 from m3vit.sim.regmap import Mode
@@ -131,8 +133,10 @@ def test_programs_with_load_and_other_schedules(tmp_path: Path) -> None:
         tmp_path / "pathway", pathways, sources, TASKS[:1], work=tmp_path, mode=mode, stall_percent=20
     )
     assert (results.mode, results.golden_vs_rtl_mismatches, results.task_switch) == (5, 0, None)
-    layer = results.frames[0].ops[2]
-    assert layer.experts == MODEL.tokens * MODEL.top_k >= layer.loads
+    layer, steps = results.frames[0].ops[2], list[Step]()
+    Executor(pathways.first).run(sources[0], steps.append)
+    assert layer.experts == MODEL.tokens * MODEL.top_k
+    assert layer.loads == token_order_loads(steps[2], HARDWARE["demo"])
 
 
 def test_results_name_the_image(results: Results, pathways: Pathways) -> None:

@@ -138,6 +138,15 @@ module m3vit_tb
     end
   final if (trace_file != 0) $fclose(trace_file);
 
+  // A run that has ended well has left nothing under way: the next one begins with a cleared core.
+  logic read_waits;
+  assign read_waits = u_core.load_valid || u_core.u_dma_read.active_q || u_core.u_dma_read.order_valid;
+  always_ff @(posedge aclk)
+    if (u_core.done) begin
+      a_read_idle : assert (u_core.read_idle && !read_waits) else $error("DONE while words are being read");
+      a_write_idle : assert (u_core.write_idle) else $error("DONE while words are being written");
+    end
+
   // Whatever registers contain at first, the core is in reset at the first edge.
   logic clocked_q;
   initial clocked_q = 1'b0;

@@ -2,18 +2,18 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Small control modules: m3vit_expert_set, m3vit_expert_cache, m3vit_counters, m3vit_read_check."""
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from rtl.expert_cache import Cache
 from rtl.handshake import Dice, fields, join, pack, start, until
 
 MAX_EXPERTS, MAX_OPS = 1024, 128
 SETS = {"u_expert_set4": 4, "u_expert_set16": 16}
 CACHES = {"u_expert_cache64": 64, "u_expert_cache8192": 8192}
-SLOTS = 16
 EVENTS = ("compute", "read_words", "write_words", "stall_weight", "stall_input", "stall_output", "experts", "loads")
 """Bits of events_t, highest first."""
 COUNTERS = (
@@ -53,25 +53,6 @@ async def expert_set(dut: Any, name: str) -> None:
             assert bool(unit.used.value) == (expert in used), f"expert {expert}"
             answers[expert in used] += 1
     assert min(answers[True], answers[False]) > 100
-
-
-class Cache:
-    """Golden: whole experts side by side in a buffer of `size` words, the oldest makes room."""
-
-    def __init__(self, size: int, words: int) -> None:
-        self._capacity, self._words = min(SLOTS, size // words), words
-        self._slots: deque[tuple[int, int]] = deque()  # expert and slot, the oldest first
-
-    def find(self, expert: int) -> int | None:
-        """Word at which the expert lies."""
-        return next((slot * self._words for held, slot in self._slots if held == expert), None)
-
-    def load(self, expert: int) -> int:
-        """Make room; returns the word at which the expert must be put."""
-        full = len(self._slots) == self._capacity
-        slot = self._slots.popleft()[1] if full else len(self._slots)
-        self._slots.append((expert, slot))
-        return slot * self._words
 
 
 @cocotb.test()

@@ -4,14 +4,22 @@
 
 import os
 import random
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from m3vit.model.errors import UserError
 from m3vit.sim.driver import AcceleratorError, Mode
+from m3vit.sim.golden.arith import MAX_SHIFT
+from m3vit.sim.golden.executor import Executor
+from m3vit.sim.golden.norm import MAX_COARSE
+from m3vit.sim.pathway import Pathway
 from m3vit.sim.program import CHECK_WORD, MAX_OPS, OP_BYTES, Op, Opcode
+from m3vit.sim.program_check import check_addresses, check_program, check_sizes
 from m3vit.sim.regmap import Error, Status
 from rtl.frames import DRAM_BYTES, FAULTS_VARIABLE, HARDWARE
 from rtl.host import FRAME, IMAGES, PATIENCE, WORD, Host, on_host
@@ -24,6 +32,8 @@ BEATS = 4
 """Beats of 16 bytes in a DRAM word."""
 COUNT = int(os.environ.get(FAULTS_VARIABLE, "0"))
 """Random corruptions; a tenth of it of the other kinds."""
+ONLY_PYTHON = re.compile(r"has (an expert stride|stream words|(output )?(multiplier|shift) )")
+"""Messages of the checks that only sim/program_check.py makes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Fault:
         operations: length of the program in the task table.
         orders: for the memory.
         limit: cycles.
-        may_run: the run may also end well.
+        may_run: the run may also end well, with golden's result of the operation in `data`.
     """
 
     name: str
@@ -199,8 +209,53 @@ def task_faults(count: int) -> Iterator[Fault]:
         yield Fault(f"{operations} operations", (Error.OPERATION, Error.ADDRESS), operations=operations)
 
 
-def check_fault(host: Host, fault: Fault) -> None:
-    """Provoke a fault on top of the registers of the frame before, and mend it again."""
+def refusal(pathway: Pathway, index: int) -> str:
+    """Why Python does not accept an operation and its neighbours; empty if it does."""
+    hardware, size = pathway.config.hardware, pathway.image.size
+    try:
+        check_program(pathway.program)
+        check_sizes(pathway.program[index], hardware, "it")
+        check_addresses(pathway.program[index], hardware, size, "it")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def is_sound(executor: Executor) -> bool:
+    """Whether golden speaks for the hardware: weights that an operation finds elsewhere may be no weights at all.
+
+    No sum may leave the accumulator, and shifts must lie within their range.
+    """
+    program, layers = executor.pathway.program, executor._layers.values()
+    norms = [executor.norm(op).coarse_D.max() for op in program if op.opcode is Opcode.LAYER_NORM]
+    shifts = [shift for layer in layers for shift in (layer.shift_M.min(), layer.shift_M.max())]
+    within = min(shifts) >= 1 and max(shifts) <= MAX_SHIFT and max(norms) <= MAX_COARSE
+    return within and all(layer.fits_accumulator() for layer in layers)
+
+
+def check_result(host: Host, fault: Fault, data: bytes) -> str:
+    """Compare what a changed operation did with golden, if golden can tell: "compared" or "unchecked"."""
+    pathway = host.poked(fault.index, data)
+    why = refusal(pathway, fault.index)
+    if ONLY_PYTHON.search(why):
+        return "unchecked"
+    unread = pathway.program[fault.index].opcode is Opcode.MOE and "reads bytes" in why  # experts without tokens
+    assert not why or unread, f"{fault}: the accelerator runs what Python refuses: {why}"
+    executor = Executor(pathway)
+    golden = executor.run(host.last.source).output_NC
+    if not is_sound(executor):
+        return "unchecked"
+    differing = int((host.stored(pathway.program[-1]) != golden).sum())
+    assert not differing, f"{fault}: {differing} of {golden.size} elements differ from golden"
+    return "compared"
+
+
+def check_fault(host: Host, fault: Fault) -> str:
+    """Provoke a fault on top of the registers of the frame before, and mend it again.
+
+    Returns:
+        "error", "compared" or "unchecked".
+    """
     host.dut._log.info(fault.name)
     before = {name: host.read(name) for name in fault.registers}
     if fault.data is not None:
@@ -209,12 +264,17 @@ def check_fault(host: Host, fault: Fault) -> None:
         host.write(name, value)
     if fault.operations is not None:
         host.write_task(0, fault.operations)
+    host.spoil()
     host.dram.order(**fault.orders)
     host.start()
     host.until_interrupt(fault.limit)
     status, error = host.status(), Error(host.read("ERROR_CODE"))
-    ran = fault.may_run and (status, error) == (Status.DONE, Error.NONE)
-    assert ran or (status, error in fault.errors) == (Status.ERROR, True), f"{fault}: {status!r}, {error!r}"
+    if fault.may_run and (status, error) == (Status.DONE, Error.NONE):
+        assert fault.data is not None
+        outcome = check_result(host, fault, fault.data)
+    else:
+        assert (status, error in fault.errors) == (Status.ERROR, True), f"{fault}: {status!r}, {error!r}"
+        outcome = "error"
     assert host.read("RUN_CYCLES") <= fault.limit, fault
     host.dram.order()
     for name, value in before.items():
@@ -222,6 +282,7 @@ def check_fault(host: Host, fault: Fault) -> None:
     if fault.operations is not None:
         host.write_task(0, len(host.program))
     host.mend(fault.index)
+    return outcome
 
 
 @on_host
@@ -412,21 +473,28 @@ class Chaos:
         self.host.load("least")
 
 
-def play(host: Host, kinds: str, number: int) -> None:
-    """Random faults of some kinds: each ends in time with the right code, and the next frame is exact."""
+def play(host: Host, kinds: str, number: int) -> Counter[str]:
+    """Random faults of some kinds: each ends in time with the right code or result, and the next frame is exact.
+
+    Returns:
+        How often `check_fault` gave which answer.
+    """
     host.load("least")
-    chaos = Chaos(host, seed=1)
+    chaos, outcomes = Chaos(host, seed=1), Counter[str]()
     for seed in range(number):
         fault = chaos.rng.choice(getattr(chaos, kinds))()
         if fault is not None:  # else it has already been played
-            check_fault(host, fault)
+            outcomes[check_fault(host, fault)] += 1
         host.clean(seed=seed)
+    host.dut._log.info(f"{kinds}: {dict(outcomes)}")
+    return outcomes
 
 
 @on_host
 def random_corruptions(host: Host) -> None:
-    """Single bytes of the program."""
-    play(host, "corruptions", COUNT)
+    """Single bytes of the program; at least a tenth of those with a right checksum run and equal golden."""
+    outcomes = play(host, "corruptions", COUNT)
+    assert COUNT < 100 or outcomes["compared"] >= COUNT // 20, outcomes
 
 
 @on_host

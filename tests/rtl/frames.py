@@ -12,7 +12,7 @@ from m3vit.sim.cosim import DRAM_VARIABLE
 from m3vit.sim.golden.linear import gelu_table
 from m3vit.sim.network import Compiler
 from m3vit.sim.pathway import Pathways, write_pathways
-from m3vit.sim.synthetic import SCALES, Dice, random_pathways
+from m3vit.sim.synthetic import OCTAVE, SCALES, Dice, random_pathways
 
 HARDWARE: HardwareConfig = DEMO.hardware
 FOLDER_VARIABLE, FRAMES_VARIABLE, FAULTS_VARIABLE = "M3VIT_CASES", "M3VIT_BENCH_FRAMES", "M3VIT_BENCH_FAULTS"
@@ -45,6 +45,25 @@ def moe_layers(model: ModelConfig, seed: int) -> Pathways:
         first, second, *_ = model.tasks
         routers = dict(layer.routers) | {second: layer.routers[first]}
         compiler.moe(f"blocks.{index}", replace(layer, routers=routers, table=table))
+    compiler.store()
+    return compiler.link(config, dict.fromkeys(model.tasks, SCALES))
+
+
+FAVOUR_OCTAVES = 32.0
+"""How far the logits of favourite experts lie above the others: beyond any token's taste."""
+
+
+def favouring_layers(model: ModelConfig, seed: int, layers: int, favourite: int | None) -> Pathways:
+    """LOAD, MoE layers, STORE; all tokens go to the top_k experts from `favourite` on, if there are any favourites."""
+    dice, config = Dice(seed), Config(model=model, hardware=HARDWARE)
+    compiler = Compiler(config)
+    compiler.load()
+    for index in range(layers):
+        layer = dice.moe(model)
+        for router in layer.routers.values() if favourite is not None else ():
+            octave = OCTAVE * 2.0 ** int(router.shift_M[0]) / int(router.multiplier_M[0])
+            router.bias_M[favourite : (favourite or 0) + model.top_k] += round(FAVOUR_OCTAVES * octave)
+        compiler.moe(f"blocks.{index}", layer)
     compiler.store()
     return compiler.link(config, dict.fromkeys(model.tasks, SCALES))
 

@@ -4,7 +4,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 
 from m3vit.sim import cosim
-from m3vit.sim.driver import Counters
+from m3vit.sim.driver import Counters, result_bytes
 from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import Pathway, read_pathways
 from m3vit.sim.program import OP_BYTES, Op, Opcode
@@ -48,6 +48,7 @@ class Host:
         self.accelerator, self.dram = cosim.connect(dut)
         self._goldens: dict[tuple[str, str, int], Golden] = {}
         self._case = ""
+        self.last: Golden  # of the last frame that ran clean
 
     def load(self, case: str) -> None:
         """Load a pathway folder."""
@@ -149,12 +150,23 @@ class Host:
         """Run one frame and compare every element; its cycles."""
         task = task or self.pathway.task
         golden = self.golden(task, seed)
+        self.last = golden
         got = self.accelerator.run(task, golden.source, timeout=limit * cosim.PERIOD_NS * 1e-9)
         assert got.shape == golden.result.shape
         differing = int((got != golden.result).sum())
         assert not differing, f"{self._case}, {task}: {differing} of {got.size} elements differ from golden"
         assert self.status() == Status.DONE
         return self.accelerator.run_cycles()
+
+    def repeat(self, times: int, limit: int = FRAME) -> None:
+        """Run the frame before again, each time at once after DONE, without the driver's pause, and compare."""
+        for _ in range(times):
+            self.spoil()
+            self.start()
+            self.until_interrupt(limit)
+            assert self.status() == Status.DONE
+            got = self.stored(self.last.steps[-1].op)
+            assert np.array_equal(got, self.last.result), f"{self._case}: differs from golden"
 
     def counters(self, task: str = "") -> list[Counters]:
         """Counters of every operation of the last run."""
@@ -171,6 +183,23 @@ class Host:
     def mend(self, index: int) -> None:
         """Undo `poke`."""
         self.poke(index, self.program[index].encode())
+
+    def poked(self, index: int, data: bytes) -> Pathway:
+        """The first task's pathway with an overwritten operation."""
+        program, image = list(self.program), self.pathway.image.copy()
+        program[index] = Op.decode(data)
+        start = self.pathway.program_offset + OP_BYTES * index
+        image[start : start + OP_BYTES] = np.frombuffer(data, np.uint8)
+        return replace(self.pathway, program=tuple(program), image=image)
+
+    def spoil(self) -> None:
+        """Forget the last result."""
+        self.accelerator._blocks["result"].data[:] = 0x5A
+
+    def stored(self, store: Op) -> npt.NDArray[Any]:
+        """What lies where a STORE of the last run has put it."""
+        rows_NC = self.accelerator._blocks["result"].fetch(result_bytes(store)).view("<i2").reshape(store.rows, -1)
+        return rows_NC[:, : store.out_features]
 
 
 def on_host(body: Callable[[Host], None]) -> Any:

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from m3vit.model.config import HARDWARE as PRESETS
 from m3vit.rtl.accelerator import parameters
+from m3vit.sim.bound import weight_bytes
+from m3vit.sim.pathway import write_pathways
 from m3vit.sim.simulator import Bench, frame_bench, run
-from rtl.frames import FAULTS_VARIABLE, FRAMES_VARIABLE, HARDWARE, environment, write_cases
+from m3vit.sim.synthetic import random_pathways
+from rtl.frames import FAULTS_VARIABLE, FRAMES_VARIABLE, HARDWARE, THREE, environment, write_cases
 
 RANDOM_START = "+verilator+rand+reset+2"
 """Registers without reset start with random contents."""
@@ -72,6 +76,26 @@ def test_latencies(latency: int, cases: Path, tmp_path: Path) -> None:
     memory = HARDWARE.memory.model_copy(update={"latency_cycles": latency})
     bench = frame_bench(HARDWARE.model_copy(update={"memory": memory}))
     run(bench, "rtl.bench_frames", work=tmp_path, env=environment(cases, tmp_path) | COUNTS, testcase="frames")
+
+
+def test_headline_array(tmp_path: Path) -> None:
+    """The array of zcu104 with small buffers, heads of 32 and of 96 channels, with and without lent words.
+
+    Each frame streams more words than the buffer holds, so all its parts are used.
+    """
+    hardware = PRESETS["zcu104"].model_copy(
+        update={"max_tokens": 40, "max_dim": 192, "max_hidden": 192, "max_block": 16, "lend_words": 64}
+    )
+    model = THREE.model_copy(
+        update={"dim": 192, "mlp_hidden": 384, "expert_hidden": 192, "tasks": ("segmentation", "depth")}
+    )
+    for image_hw, heads in (((32, 40), 2), ((48, 48), 6)):  # 21 tokens leave room to lend, 37 do not
+        pathways = random_pathways(model.model_copy(update={"image_hw": image_hw, "heads": heads}), hardware, heads)
+        least = sum(weight_bytes(op, hardware, op.top_k) for op in pathways.first.program)
+        assert least > hardware.inputs * (hardware.stream_words + hardware.lend_words)
+        write_pathways(pathways, tmp_path / "cases" / str(heads))
+    env = environment(tmp_path / "cases", tmp_path) | COUNTS
+    run(frame_bench(hardware), "rtl.bench_frames", work=tmp_path, env=env, testcase="drawn", plusargs=[RANDOM_START])
 
 
 def test_axi(cases: Path, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Random models of every shape that the hardware takes: their programs in RTL equal golden, in random schedules.
 
-M3VIT_BENCH_FRAMES / 10 lists of models are drawn, 3 in `make test` and 100 in `make bench`.
+Whole networks, and MoE layers between LOAD and STORE. M3VIT_BENCH_FRAMES / 10 lists of each are drawn, 3 in `make
+test` and 100 in `make bench`.
 """
 
 import os
 import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,10 +19,10 @@ from hypothesis import strategies as st
 from m3vit.model.config import TASK_CHANNELS, UNIT_BYTES, ModelConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import check_fits
-from m3vit.sim.pathway import write_pathways
+from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.simulator import frame_bench, run
 from m3vit.sim.synthetic import random_pathways
-from rtl.frames import FRAMES_VARIABLE, HARDWARE, environment
+from rtl.frames import FRAMES_VARIABLE, HARDWARE, environment, favouring_layers
 from rtl.test_frame_faults import COUNTS, HOURS, RANDOM_START
 
 PATCH = 8
@@ -60,21 +63,67 @@ def models(draw: st.DrawFn) -> ModelConfig:
     return model
 
 
-@pytest.mark.timeout(HOURS)
-@settings(max_examples=LISTS, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(drawn=st.lists(models(), min_size=1, max_size=MODELS), seed=st.integers(0, 1 << 30))
-def test_random_programs(drawn: list[ModelConfig], seed: int) -> None:
+@dataclass(frozen=True)
+class Layers:
+    """MoE layers between LOAD and STORE.
+
+    Attributes:
+        model: their sizes.
+        count: how many layers.
+        favourite: all tokens go to the top_k experts from this one on; None leaves them to their taste.
+    """
+
+    model: ModelConfig
+    count: int
+    favourite: int | None
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Layers:
+    """Layers of which most have few tokens, and as many experts as are loaded on suspicion, or a few more or less."""
+    drawn = draw(models())
+    rows = draw(st.one_of(st.integers(8, 16), st.integers(2, HARDWARE.max_tokens)))
+    top_k = draw(st.one_of(st.just(1), st.integers(1, HARDWARE.max_top_k)))
+    suspected = max(rows * top_k // 4, top_k)
+    experts = draw(st.one_of(st.just(suspected), st.integers(top_k, 2 * suspected)))
+    favourite = draw(st.one_of(st.just(0), st.none(), st.integers(0, experts - top_k)))
+    sizes = {
+        "image_hw": (PATCH * (rows - 1), PATCH), "dim": draw(st.sampled_from((UNIT_BYTES, drawn.dim))), "heads": 1,
+        "expert_hidden": draw(st.sampled_from((HARDWARE.inputs, drawn.expert_hidden))),
+        "experts": experts, "top_k": top_k,
+    }  # fmt: skip
+    return Layers(drawn.model_copy(update=sizes), draw(st.integers(1, 2)), favourite)
+
+
+def run_drawn(pathways: Iterable[Pathways], seed: int) -> None:
+    """Run frames of every task of each in one simulation."""
     with tempfile.TemporaryDirectory() as name:
         cases, work = Path(name) / "cases", Path(name)
-        for index, model in enumerate(drawn):
-            write_pathways(random_pathways(model, HARDWARE, seed + index), cases / str(index))
-        env = environment(cases, work) | COUNTS
+        for index, case in enumerate(pathways):
+            write_pathways(case, cases / str(index))
         run(
             frame_bench(HARDWARE),
             "rtl.bench_frames",
             work=work,
-            env=env,
+            env=environment(cases, work) | COUNTS,
             testcase="drawn",
             plusargs=[RANDOM_START],
             seed=seed % 1000 + 1,
         )
+
+
+@pytest.mark.timeout(HOURS)
+@settings(max_examples=LISTS, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=st.lists(models(), min_size=1, max_size=MODELS), seed=st.integers(0, 1 << 30))
+def test_random_programs(drawn: list[ModelConfig], seed: int) -> None:
+    run_drawn((random_pathways(model, HARDWARE, seed + index) for index, model in enumerate(drawn)), seed)
+
+
+@pytest.mark.timeout(HOURS)
+@settings(max_examples=LISTS, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=st.lists(layers(), min_size=MODELS, max_size=2 * MODELS), seed=st.integers(0, 1 << 30))
+def test_random_layers(drawn: list[Layers], seed: int) -> None:
+    """A run ends when all words are read, also those of experts that were loaded in vain."""
+    run_drawn(
+        (favouring_layers(case.model, seed + i, case.count, case.favourite) for i, case in enumerate(drawn)), seed
+    )
