@@ -59,6 +59,7 @@ module m3vit_op_check
 
   // Sizes.
   logic rows_ok, dim_ok, hidden_ok, routing_ok, image_ok, heads_ok, attention_ok, store_ok, shape_ok;
+  logic [31:0] head_operand;
   logic [15:0] channels, query_words;
   assign rows_ok = op_i.rows > 16'd1 && op_i.rows <= 16'(MaxTokens) && (is_first_i || op_i.rows == rows_i);
   assign dim_ok = is_multiple(op_i.in_features, UnitBytes, MaxDim) && (is_first_i || op_i.in_features == dim_i);
@@ -76,9 +77,11 @@ module m3vit_op_check
       && (square << 7) + (square << 6) == 32'(op_i.in_features)
       && 32'(op_i.operands[3][15:0]) * 32'(op_i.operands[4][15:0]) == 32'(op_i.rows) - 1'b1
       && is_multiple(op_i.in_features, UnitBytes, KeyWords * Inputs);
-  assign channels = op_i.opcode == OpLinear ? op_i.operands[0][15:0] : op_i.operands[4][15:0];
+  assign head_operand = op_i.opcode == OpLinear ? op_i.operands[0] : op_i.operands[4];
+  assign channels = head_operand[15:0];
   assign query_words = channels == 16'(UnitBytes) ? 16'(words_of(16'(op_i.heads * UnitBytes), Groups)) : op_i.heads;
-  assign heads_ok = is_multiple(channels, UnitBytes, Inputs) && channels < 16'(16 * Lanes) && op_i.heads <= 16'(MaxDim)
+  assign heads_ok = head_operand[31:16] == '0 && is_multiple(channels, UnitBytes, Inputs)
+      && channels < 16'(16 * Lanes) && op_i.heads <= 16'(MaxDim)
       && times(channels[9:5], op_i.heads) << 5 == 32'(dim_i) && query_words <= 16'(HiddenWords);
   assign attention_ok = heads_ok && op_i.heads == before_i.heads && channels == before_i.operands[0][15:0]
       && op_i.operands[0] < 32'd32 && op_i.operands[1][31:MultiplierBits] == '0 && op_i.operands[2] < 32'd48

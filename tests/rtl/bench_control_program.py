@@ -42,8 +42,6 @@ def seen_by_hardware(op: Op) -> Op:
             values[:2] = 0, 1
         case Opcode.ATTENTION if values[2] < 48:  # any shift that requantisation knows
             values[2] = 1
-    if op.opcode in (Opcode.LINEAR, Opcode.ATTENTION):  # channels per head are 16 bits wide
-        values[4 if op.opcode is Opcode.ATTENTION else 0] &= 0xFFFF
     return replace(op, operands=tuple(values))
 
 
