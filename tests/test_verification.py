@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rtl.expert_cache import token_order_loads
 
-from m3vit.model.config import DEMO, HARDWARE, MODELS, WORD_BYTES
+from m3vit.model.config import DEMO, HARDWARE, MODELS, WORD_BYTES, TaskName
 from m3vit.model.scenes import SceneDataset
 from m3vit.scripts.verify import Schedule as Option
 from m3vit.scripts.verify import mode_of, validation_images
@@ -144,13 +144,14 @@ def test_results_name_the_image(results: Results, pathways: Pathways) -> None:
     assert (results.images, results.mode) == (2, 0)
 
 
-def case(task: str) -> Case:
-    return Case(task, 0, np.zeros(1), np.zeros((1, 1), np.int16), [])  # type: ignore[arg-type]
+def case(task: TaskName) -> Case:
+    return Case(task, 0, np.zeros(1), np.zeros((1, 1), np.int16), [])
 
 
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_the_schedule_has_every_case_and_every_switch(rounds: int) -> None:
-    cases = [case(task) for task in ("depth", "depth", "edges", "saliency", "edges")]
+    names: list[TaskName] = ["depth", "depth", "edges", "saliency", "edges"]
+    cases = [case(name) for name in names]
     schedule = make_schedule(cases, rounds)
     assert len(schedule.switches) == 2 * 3 * rounds
     assert sorted(schedule.checked) == list(range(len(cases)))

@@ -3,6 +3,7 @@
 """Random programs within the limits of a hardware, for the benches of the control modules."""
 
 import random
+from typing import Any
 
 from m3vit.model.config import HARDWARE, UNIT_BYTES, HardwareConfig
 from m3vit.sim.golden.norm import MAX_ROW_SHIFT
@@ -50,8 +51,8 @@ class Author:
     def _offset(self) -> int:
         return 64 * self._rng.randrange(1 << 24)
 
-    def _op(self, opcode: Opcode, **values: int | tuple[int, ...] | Flag) -> Op:
-        return Op(opcode=opcode, rows=self._rows, in_features=self._dim, **values)  # type: ignore[arg-type]
+    def _op(self, opcode: Opcode, **values: Any) -> Op:
+        return Op(opcode=opcode, rows=self._rows, in_features=self._dim, **values)
 
     def _load(self) -> Op:
         self._rows = self._rng.choice([2, self._hardware.max_tokens, self._rng.randint(2, self._hardware.max_tokens)])
