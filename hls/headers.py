@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Text of the C++ headers that come from Python: the contract of all kernels, a hardware config, the top's interface."""
+"""Text of the C++ files that come from Python: the kernels' contract, a hardware config, the top's interface."""
 
 from collections.abc import Iterable
 

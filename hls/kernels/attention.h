@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Softmax between the two products of attention, in one pass over the scores: their largest was tracked while they were
-/// formed, and the sum of the probabilities forms beside them. Golden: sim/golden/attention.py probabilities, reciprocal.
+/// Softmax between the two products of attention, in one pass over the scores: their largest was tracked while they
+/// were formed, and the sum of the probabilities forms beside them.
+/// Golden: sim/golden/attention.py probabilities, reciprocal; in RTL: m3vit_attention.sv.
 #ifndef M3VIT_ATTENTION_H_
 #define M3VIT_ATTENTION_H_
 

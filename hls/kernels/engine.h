@@ -34,8 +34,9 @@ gelu:
 template <class C>
 void load_coarse(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp2, const beat_t* hp3,
                  const uint64_t address, const int dim) {
+  [[maybe_unused]] constexpr int kDepth = Sizes<C>::dim_units;
   hls::stream<Word<C>> words("coarse");
-#pragma HLS STREAM variable = words depth = Sizes<C>::dim_units
+#pragma HLS STREAM variable = words depth = kDepth
   read_stream<C>(hp0, hp1, hp2, hp3, address, ceil_div(dim, C::inputs), words);
 coarse:
   for (int i = 0; i < ceil_div(dim, C::inputs); ++i) {

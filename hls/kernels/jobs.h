@@ -3,8 +3,8 @@
 
 /// Expert-by-expert passes: an operation is a list of jobs, and while one job computes, the weights of the next one
 /// arrive in the other half of a ping-pong buffer (M3ViT, arXiv 2210.14793, section 3.3). A job is an expert with its
-/// token queue, a slice of a dense MLP, as many tiles of a linear layer as the buffer holds, or a block of queries of one
-/// head of attention, which needs no weights. In RTL: m3vit_executor.sv and m3vit_loader.sv.
+/// token queue, a slice of a dense MLP, as many tiles of a linear layer as the buffer holds, or a block of queries of
+/// one head of attention, which needs no weights. In RTL: m3vit_executor.sv and m3vit_loader.sv.
 #ifndef M3VIT_JOBS_H_
 #define M3VIT_JOBS_H_
 

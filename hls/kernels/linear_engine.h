@@ -21,7 +21,7 @@ enum Weights { kBuffered, kKeys, kValues };
 /// What becomes of the sums.
 enum Dest { kToQkv, kToResidual, kToHidden, kToCombine, kToLogits, kToOutput, kToScores, kToX };
 
-/// One pass of rows over tiles. Tokens of attention: `tokens`; the head begins at unit `head_unit` and has `head_units`.
+/// One pass of rows over tiles. Attention has `tokens` keys, and its head is `head_units` units from `head_unit` on.
 struct Command {
   Source source;
   Weights weights;
@@ -38,8 +38,8 @@ struct Command {
   uint8_t score_shift;
 };
 
-constexpr int kAccLatency = 8;
 /// Fewer rows are padded with idle steps, so a sum has been written before it is read again.
+constexpr int kAccLatency = 8;
 
 /// Weights and channels of two tiles: one at work, one arriving.
 template <class C>
@@ -68,8 +68,7 @@ Word<C> read_row(const State<C>& s, const Command& cmd, const int row, const int
   constexpr int kGroups = Sizes<C>::groups;
   const int unit = chunk * kGroups;
   switch (cmd.source) {
-    case kFromQueue:
-      return row_word<C, Sizes<C>::dim_units>(s.x[s.queue_token[cmd.first_row + row]], unit, kGroups);
+    case kFromQueue: return row_word<C, Sizes<C>::dim_units>(s.x[s.queue_token[cmd.first_row + row]], unit, kGroups);
     case kFromHidden: return row_word<C, Sizes<C>::hidden_units>(s.hidden[row], unit, kGroups);
     case kFromPatches: return row_word<C, Sizes<C>::key_units>(s.keys[row], unit, kGroups);
     case kFromQueries:
@@ -110,9 +109,8 @@ void load_step(const State<C>& s, const Word<C> buffer[C::stream_words], const C
   } else if (cmd.weights == kKeys) {
     if (step >= C::lanes) return;
     const int token = tile * C::lanes + step;
-    r.weight[side][step] = token < cmd.tokens
-                               ? row_word<C, Sizes<C>::key_units>(s.keys[token], cmd.head_unit, cmd.head_units)
-                               : Word<C>{};
+    r.weight[side][step] =
+        token < cmd.tokens ? row_word<C, Sizes<C>::key_units>(s.keys[token], cmd.head_unit, cmd.head_units) : Word<C>{};
   } else if (step < C::inputs) {
     const int token = chunk * C::inputs + step, channel = tile * C::lanes;
     const int values = cmd.dim / kUnitBytes + cmd.head_unit;  // first unit of the head's values
@@ -158,8 +156,8 @@ void emit(State<C>& s, const Command& cmd, const int row, const int channel, con
       case kToCombine: {
         const int16_t value = requantise<16>(sum[l], multiplier, shift).to_int();
         const ap_int<33> gated = ap_int<33>(value) * gate;
-        const ap_int<34> part = queued ? round_half_up_shift<33, kGateFractionBits>(gated, kGateFractionBits)
-                                       : ap_int<34>(value);
+        const ap_int<34> part =
+            queued ? round_half_up_shift<33, kGateFractionBits>(gated, kGateFractionBits) : ap_int<34>(value);
         s.residual[token][channel + l] = saturate<16>(ap_int<35>(part + s.residual[token][channel + l])).to_int();
         break;
       }
@@ -183,9 +181,9 @@ void emit(State<C>& s, const Command& cmd, const int row, const int channel, con
 
 /// Runs one command.
 ///
-/// A pass multiplies all rows with one chunk (inputs x lanes weights) while the next chunk's weights arrive, one word per
-/// step. The loop over passes and steps is one flat loop; in its first pass weights only arrive, in its last they only
-/// work. Invariant: in pass p the registers of side p % 2 fill and those of the other side multiply.
+/// A pass multiplies all rows with one chunk (inputs x lanes weights) while the next chunk's weights arrive, one word
+/// per step. The loop over passes and steps is one flat loop; in its first pass weights only arrive, in its last they
+/// only work. Invariant: in pass p the registers of side p % 2 fill and those of the other side multiply.
 template <class C>
 void linear_engine(State<C>& s, const Word<C> buffer[C::stream_words], const Command& cmd) {
 #pragma HLS INLINE off
@@ -193,7 +191,8 @@ void linear_engine(State<C>& s, const Word<C> buffer[C::stream_words], const Com
 #pragma HLS ARRAY_PARTITION variable = r.weight complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = r.channel complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = r.value_sum complete dim = 0
-  const int arriving = cmd.weights == kValues ? C::inputs : C::lanes + (cmd.weights == kBuffered ? Sizes<C>::record_words : 0);
+  const int records = cmd.weights == kBuffered ? Sizes<C>::record_words : 0;
+  const int arriving = cmd.weights == kValues ? C::inputs : C::lanes + records;
   const int steps = larger(larger(cmd.rows, kAccLatency), arriving);
   const int passes = cmd.tiles * cmd.chunks;
   uint32_t address = cmd.weight_word;

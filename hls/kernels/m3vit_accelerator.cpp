@@ -9,7 +9,7 @@ namespace m3vit {
 namespace {
 
 void publish(const Counters counted[kMaxOps], const uint32_t done, uint32_t counters[kCounterSlots * kSlotWords]) {
-slots:
+  slots:
   for (uint32_t i = 0; i < kCounterSlots; ++i) {
     const Counters op = i < done ? counted[i] : Counters{};
   words:
@@ -30,10 +30,10 @@ slots:
 }  // namespace
 }  // namespace m3vit
 
-void m3vit_accelerator(m3vit::beat_t* hp0, const m3vit::beat_t* hp1, const m3vit::beat_t* hp2,
-                       const m3vit::beat_t* hp3, uint32_t task, uint32_t mode, uint64_t memory, uint32_t memory_bytes,
-                       uint64_t source, uint64_t result, uint32_t* id, uint32_t* version, uint32_t* capacity0,
-                       uint32_t* capacity1, uint32_t* capacity2, uint32_t* error_code, uint32_t* ops_done,
+void m3vit_accelerator(m3vit::beat_t* hp0, const m3vit::beat_t* hp1, const m3vit::beat_t* hp2, const m3vit::beat_t* hp3,
+                       uint32_t task, uint32_t mode, uint64_t memory, uint32_t memory_bytes, uint64_t source,
+                       uint64_t result, uint32_t* id, uint32_t* version, uint32_t* capacity0, uint32_t* capacity1,
+                       uint32_t* capacity2, uint32_t* error_code, uint32_t* ops_done,
                        const uint32_t task_table[2 * m3vit::kTaskSlots],
                        uint32_t counters[m3vit::kCounterSlots * m3vit::kSlotWords]) {
 #include "m3vit_interface.inc"
@@ -51,7 +51,8 @@ void m3vit_accelerator(m3vit::beat_t* hp0, const m3vit::beat_t* hp1, const m3vit
   Counters counted[kMaxOps];
   uint32_t done;
   const MemoryIo io{source, result};
-  const Error error = run_program<Config>(state, hp0, hp1, hp2, hp3, memory, memory_bytes, offset, count, io, done, counted);
+  const Error error =
+      run_program<Config>(state, hp0, hp1, hp2, hp3, memory, memory_bytes, offset, count, io, done, counted);
   *error_code = uint32_t(error);
   *ops_done = done;
   publish(counted, done, counters);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Reading and writing DRAM over four 128-bit ports that all see the same memory. A stripe of 1024 bytes is one burst of
-/// 256 bytes on each port. Addresses are absolute and multiples of 64.
+/// Reading and writing DRAM over four 128-bit ports that all see the same memory. A stripe of 1024 bytes is one burst
+/// of 256 bytes on each port. Addresses are absolute and multiples of 64.
 #ifndef M3VIT_MEMORY_H_
 #define M3VIT_MEMORY_H_
 

@@ -76,8 +76,7 @@ inline bool in_order(const Op& op, const Context& context) {
   if (context.is_last != (op.opcode == kStore)) return false;
   if (context.is_first) return op.opcode == kPatchEmbed || op.opcode == kLoad;
   switch (context.before.opcode) {
-    case kLayerNorm:
-      return op.opcode == kLinear || op.opcode == kMlp || op.opcode == kMoe || op.opcode == kHead;
+    case kLayerNorm: return op.opcode == kLinear || op.opcode == kMlp || op.opcode == kMoe || op.opcode == kHead;
     case kLinear: return op.opcode == kAttention;
     case kAttention: return op.opcode == kLinearResidual;
     case kHead: return op.opcode == kStore;
@@ -115,8 +114,8 @@ bool attention_fits(const Op& op, const Context& context) {
 template <class C>
 bool sizes_fit(const Op& op, const Context& context) {
   const bool rows = op.rows > 1 && op.rows <= C::max_tokens && (context.is_first || op.rows == context.rows);
-  const bool dim = is_multiple(op.in_features, kUnitBytes, C::max_dim)
-                   && (context.is_first || op.in_features == context.dim);
+  const bool dim =
+      is_multiple(op.in_features, kUnitBytes, C::max_dim) && (context.is_first || op.in_features == context.dim);
   const bool hidden = is_multiple(op.out_features, C::inputs, C::max_hidden) && op.experts != 0
                       && op.experts <= kMaxExperts && expert_words<C>(op) <= uint32_t(C::stream_words);
   const bool after_head = context.before.opcode == kHead;

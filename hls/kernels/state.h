@@ -15,7 +15,7 @@ struct State {
   int16_t residual[C::max_tokens][C::max_dim];         ///< the residual stream; behind a HEAD its output
   Unit x[C::max_tokens][Sizes<C>::dim_units];          ///< int8 activations
   Unit hidden[C::max_tokens][Sizes<C>::hidden_units];  ///< hidden activations of an expert; queries of attention
-  Unit keys[C::max_tokens][Sizes<C>::key_units];       ///< keys, then values of attention; patches before the first norm
+  Unit keys[C::max_tokens][Sizes<C>::key_units];       ///< keys, then values; patches before the first norm
   acc_t acc[C::max_tokens][C::lanes];                  ///< sums of one tile
 
   int16_t score[C::max_block][Sizes<C>::token_units * kUnitBytes];  ///< one head, one block of queries

@@ -73,15 +73,15 @@ struct StreamIo {
 /// \param error  Error::kNone, or why nothing ran; then nothing was read or written either
 template <class C, class In, class Out>
 void stream_engine(hls::stream<In>& in, hls::stream<Out>& out, const beat_t* hp0, const beat_t* hp1, const beat_t* hp2,
-                   const beat_t* hp3, const uint64_t memory, const uint32_t memory_bytes,
-                   const uint32_t program_offset, const uint32_t program_ops, uint32_t& error) {
+                   const beat_t* hp3, const uint64_t memory, const uint32_t memory_bytes, const uint32_t program_offset,
+                   const uint32_t program_ops, uint32_t& error) {
   static State<C> state;
   uint32_t done;
   Counters counters[kMaxOps];
   const StreamIo<In, Out> io{in, out};
   // hp0 is written by MemoryIo only.
-  error = uint32_t(run_program<C>(state, const_cast<beat_t*>(hp0), hp1, hp2, hp3, memory, memory_bytes,
-                                  program_offset, program_ops, io, done, counters));
+  error = uint32_t(run_program<C>(state, const_cast<beat_t*>(hp0), hp1, hp2, hp3, memory, memory_bytes, program_offset,
+                                  program_ops, io, done, counters));
 }
 
 }  // namespace m3vit

@@ -59,10 +59,9 @@ class Adapter {
     const auto out = [&](const uint32_t offset) { return &word_[offset / 4]; };
     m3vit_accelerator(dram_, dram_, dram_, dram_, *out(M3VIT_REG_TASK), *out(M3VIT_REG_MODE),
                       address(M3VIT_REG_MEMORY_LO), *out(M3VIT_REG_MEMORY_BYTES), address(M3VIT_REG_SOURCE_LO),
-                      address(M3VIT_REG_RESULT_LO), out(M3VIT_REG_ID), out(M3VIT_REG_VERSION),
-                      out(M3VIT_REG_CAPACITY0), out(M3VIT_REG_CAPACITY1), out(M3VIT_REG_CAPACITY2),
-                      out(M3VIT_REG_ERROR_CODE), out(M3VIT_REG_OPS_DONE), out(M3VIT_REG_TASK_TABLE),
-                      out(M3VIT_REG_COUNTERS));
+                      address(M3VIT_REG_RESULT_LO), out(M3VIT_REG_ID), out(M3VIT_REG_VERSION), out(M3VIT_REG_CAPACITY0),
+                      out(M3VIT_REG_CAPACITY1), out(M3VIT_REG_CAPACITY2), out(M3VIT_REG_ERROR_CODE),
+                      out(M3VIT_REG_OPS_DONE), out(M3VIT_REG_TASK_TABLE), out(M3VIT_REG_COUNTERS));
     ended_ = kDone | kReady;
     *out(M3VIT_REG_IRQ_STATUS) |= *out(M3VIT_REG_IRQ_ENABLE) & 3;
   }
@@ -77,7 +76,7 @@ class Adapter {
 int main(const int argc, char** argv) {
   if (argc != 2) return std::fprintf(stderr, "usage: m3vit_csim DRAM_FILE\n"), 2;
   const int file = open(argv[1], O_RDWR);
-  struct stat status {};
+  struct stat status{};
   if (file < 0 || fstat(file, &status) != 0) return std::perror(argv[1]), 2;
   void* dram = mmap(nullptr, size_t(status.st_size), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (dram == MAP_FAILED) return std::perror(argv[1]), 2;
