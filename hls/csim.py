@@ -57,8 +57,10 @@ def kernel_files() -> list[Path]:
     return sorted(path for pattern in ("*.h", "*.inc", "*.cpp") for path in KERNELS.glob(pattern))
 
 
-def build(hardware: HardwareConfig, flags: Sequence[str] = OPTIMISED) -> Path:
-    """Compile the C-simulation, or reuse the cached one. Returns the executable.
+def compile_kernels(
+    hardware: HardwareConfig, sources: Sequence[Path], name: str, flags: Sequence[str] = OPTIMISED
+) -> Path:
+    """Compile C++ that includes the kernels, or reuse the cached result. Returns the executable or library `name`.
 
     Raises:
         UserError: there is no g++.
@@ -69,26 +71,33 @@ def build(hardware: HardwareConfig, flags: Sequence[str] = OPTIMISED) -> Path:
         raise UserError("g++ is not installed; install it, for example with 'apt-get install g++'")
     config = config_header(hardware)
     digest = hashlib.sha256(repr((config, tuple(flags), version("hls4ml"))).encode())
-    for path in (*kernel_files(), BENCH):
+    for path in (*kernel_files(), *sources):
         digest.update(path.read_bytes())
     folder = cache_folder() / f"hls-{hardware.name}-{digest.hexdigest()[:16]}"
-    program = folder / "m3vit_csim"
-    if program.exists():
-        return program
+    result = folder / name
+    if result.exists():
+        return result
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_HEADER).write_text(config)
-    log = folder / "build.log"
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        unfinished = Path(name) / program.name
-        command = [compiler, "-std=c++17", *flags, *WARNINGS, *UNSET]
-        command += ["-I", str(KERNELS), "-I", str(folder), "-isystem", str(ap_types())]
-        command += [str(BENCH), str(KERNELS / "m3vit_accelerator.cpp"), "-o", str(unfinished)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        log.write_text(result.stderr)
-        if result.returncode:
-            raise SimulationError(f"g++ refuses the HLS kernels; see {log}")
-        unfinished.replace(program)
-    return program
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        (Path(work) / CONFIG_HEADER).write_text(config)
+        command = [compiler, "-std=c++17", *flags, *WARNINGS, *UNSET, "-I", str(KERNELS), "-I", work]
+        command += ["-isystem", str(ap_types()), *map(str, sources), "-o", str(Path(work) / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        (folder / "build.log").write_text(done.stderr)
+        if done.returncode:
+            raise SimulationError(f"g++ refuses the HLS kernels; see {folder / 'build.log'}")
+        (Path(work) / name).replace(result)
+    return result
+
+
+def build(hardware: HardwareConfig, flags: Sequence[str] = OPTIMISED) -> Path:
+    """Compile the C-simulation, or reuse the cached one. Returns the executable.
+
+    Raises:
+        UserError: there is no g++.
+        SimulationError: the compiler refuses the code; the message names its log.
+    """
+    return compile_kernels(hardware, [BENCH, KERNELS / "m3vit_accelerator.cpp"], "m3vit_csim", flags)
 
 
 class CSimRegisters:
