@@ -39,7 +39,9 @@ class M3ViTBackend(VitisBackend):  # type: ignore[misc]
     def _register_flows(self) -> None:
         """Our replacement of layers, then what the Vitis backend does, with our templates and our writer."""
         prefix = BACKEND.lower()
-        replacement = register_flow("replace", [f"{prefix}:replace_layers", f"{prefix}:fuse_program"], backend=self.name)
+        replacement = register_flow(
+            "replace", [f"{prefix}:replace_layers", f"{prefix}:fuse_program"], backend=self.name
+        )
         init = "vivado:init_layers"
         templates = register_flow("apply_templates", self._get_layer_templates, requires=[init], backend=self.name)
         requirements = get_flow("vivado:ip").requires.copy()
@@ -127,7 +129,10 @@ def check_error(error: int, folder: str) -> None:
         UserError: `error` is not 0.
     """
     if error == NO_IMAGE:
-        raise UserError(f"the memory image firmware/weights/image.bin is missing or damaged in {folder}; write it again")
+        raise UserError(
+            f"the memory image firmware/weights/image.bin is missing or damaged in {folder}; write it again"
+        )
     if error:
-        raise UserError(f"the engine refused its program: error {error} ({Error(error).name}); export the pathway again")
-
+        raise UserError(
+            f"the engine refused its program: error {error} ({Error(error).name}); export the pathway again"
+        )

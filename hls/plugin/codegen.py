@@ -21,7 +21,7 @@ class FixedConfig(LayerConfigTemplate):  # type: ignore[misc]
     def format(self, node: Any) -> str:
         """The struct's definition."""
         lines = [f"static constexpr unsigned {name} = {value};" for name, value in node.constants().items()]
-        lines += [f"typedef {value} {name};" for name, value in node.types().items()]
+        lines += [f"typedef {value} {name};" for name, value in node.typedefs().items()]
         body = "".join(f"    {line}\n" for line in lines)
         return f"struct config{node.index} {{\n{body}}};\n".replace("unsigned epsilon", "unsigned long long epsilon")
 
@@ -42,7 +42,10 @@ class FixedCall(FunctionCallTemplate):  # type: ignore[misc]
         """The call."""
         streams = [*(node.get_input_variable(name) for name in node.inputs), node.get_output_variable()]
         types = ", ".join([*(variable.type.name for variable in streams), f"config{node.index}"])
-        arguments = [*(variable.name for variable in streams), *(node.get_weights(name).name for name in node.weight_names)]
+        arguments = [
+            *(variable.name for variable in streams),
+            *(node.get_weights(name).name for name in node.weight_names),
+        ]
         return f"m3vit::fixed::{node.kernel}<{types}>({', '.join(arguments)});"
 
 

@@ -30,7 +30,7 @@ def fuse_program(model: Any) -> None:
     signed = first.get_attr("op").opcode is Opcode.LOAD
     source = first.get_input_variable()
     source.type.precision = IntegerPrecisionType(16 if signed else 8, signed)
-    attributes = {"pathway": first.get_attr("pathway"), "shape": last.get_attr("shape"), "precision": "int<16>"}
+    attributes = {"pathway": first.get_attr("pathway"), "shape": last.get_attr("shape"), "element": "int<16>"}
     inputs = first.inputs.copy()
     for node in operations:
         del model.graph[node.name], model.output_vars[node.outputs[0]]
@@ -74,13 +74,15 @@ def place_moe(model: Any) -> None:
     stages = [node for node in model.graph.values() if node.class_name == MoeStage.__name__]
     if len(stages) > 1:
         names = ", ".join(node.name for node in stages)
-        raise UserError(f"the model has {len(stages)} MoeBlocks ({names}) but a project has one engine; split the model")
+        raise UserError(
+            f"the model has {len(stages)} MoeBlocks ({names}) but a project has one engine; split the model"
+        )
     for stage in stages:
         match_input(model, stage)
         attributes = {
             "pathway": stage.get_attr("pathway"),
             "shape": stage.get_output_variable().shape,
-            "precision": str(stage.precision),
+            "element": str(stage.precision),
         }
         engine = model.make_node(Engine, stage.name, attributes, stage.inputs.copy(), stage.outputs.copy())
         model.replace_node(stage, engine)

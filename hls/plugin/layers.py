@@ -44,7 +44,7 @@ class FixedLayer(Layer):  # type: ignore[misc]
         """Unsigned constants of the configuration struct."""
         return {"rows": self.rows, "channels": self.get_output_variable().shape[-1]}
 
-    def types(self) -> dict[str, str]:
+    def typedefs(self) -> dict[str, str]:
         """C++ types of the configuration struct."""
         return {f"{name}_t": self.get_weights(name).type.name for name in self.weight_names}
 
@@ -76,9 +76,9 @@ class FixedLinear(FixedLayer):
         reuse = min(int(self.get_attr("reuse_factor", 1)), inputs)
         return {"rows": self.rows, "outputs": outputs, "inputs": inputs, "parallel": -(-inputs // reuse)}
 
-    def types(self) -> dict[str, str]:
+    def typedefs(self) -> dict[str, str]:
         """Weights, and an accumulator that holds every sum exactly."""
-        return super().types() | {"accum_t": self._accumulator()}
+        return super().typedefs() | {"accum_t": self._accumulator()}
 
     def _accumulator(self) -> str:
         source = self.get_input_variable().type.precision
@@ -224,12 +224,12 @@ class Engine(Layer):  # type: ignore[misc]
     _expected_attributes = (
         Attribute("pathway", value_type=Pathway),
         Attribute("shape", value_type=list),
-        Attribute("precision", value_type=str),
+        Attribute("element", value_type=str),
     )
 
     def initialize(self) -> None:
         """Make the output variable."""
-        precision = self.model.config.backend.convert_precision_string(self.get_attr("precision"))
+        precision = self.model.config.backend.convert_precision_string(self.get_attr("element"))
         self.add_output_variable(self.get_attr("shape"), precision=precision)
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from m3vit.hls.plugin.layers import FixedAdd, FixedGelu, FixedLayer, FixedLayerNorm, FixedLinear, FixedRelu, FixedSoftmax
+from m3vit.hls.plugin.layers import (
+    FixedAdd,
+    FixedGelu,
+    FixedLayer,
+    FixedLayerNorm,
+    FixedLinear,
+    FixedRelu,
+    FixedSoftmax,
+)
 from m3vit.hls.plugin.precision import configured
 from m3vit.hls.plugin.torch_graph import TorchGraph
 from m3vit.model.errors import UserError
@@ -133,7 +141,7 @@ def replace_layers(model: Any) -> None:
         elif node.class_name not in KEPT:
             raise refusal(node, node.class_name)
         elif node.class_name == "Input":
-            set_precision(node)
+            prepare_input(node, graph)
 
 
 def replace(model: Any, node: Any, graph: TorchGraph) -> None:
@@ -146,8 +154,13 @@ def replace(model: Any, node: Any, graph: TorchGraph) -> None:
     new.set_attr("own_precision", own)
 
 
-def set_precision(node: Any) -> None:
-    """Round and saturate at the input."""
+def prepare_input(node: Any, graph: TorchGraph) -> None:
+    """Round and saturate at an input; refuse what the front end makes an input of but is none."""
+    if graph.nodes[node.name].op != "placeholder":
+        raise UserError(
+            f"the model uses its tensor '{node.name}' outside of a layer, which hls4ml turns into an input; the M3ViT "
+            "backend refuses it"
+        )
     precision, own = configured(node)
     node.get_output_variable().type.precision = precision
     node.set_attr("own_precision", own)

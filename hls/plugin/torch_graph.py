@@ -27,7 +27,9 @@ class TorchGraph:
         """
         source = model.config.get_config_value("PytorchModel")
         if not isinstance(source, nn.Module):
-            raise UserError("the M3ViT backend converts PyTorch models; use hls4ml.converters.convert_from_pytorch_model")
+            raise UserError(
+                "the M3ViT backend converts PyTorch models; use hls4ml.converters.convert_from_pytorch_model"
+            )
         nodes = {node.name: node for node in CustomFXTracer().trace(source).nodes}
         return cls(nodes, dict(source.named_modules()))
 

@@ -17,26 +17,34 @@ from hls4ml.writer.vitis_writer import VitisWriter
 from m3vit.hls.headers import CONFIG_HEADER, config_header
 from m3vit.hls.plugin.codegen import FOLDER
 from m3vit.hls.plugin.layers import Engine
+from m3vit.model.config import MemoryConfig
 from m3vit.sim.pathway import Pathway
 
 KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 IMAGE = "image.bin"
-BEAT = "const m3vit::beat_t"
+PORT_BYTES = MemoryConfig().port_bytes
 PORTS = ("hp0", "hp1", "hp2", "hp3")
 REGISTERS = ("memory", "memory_bytes", "error")
-PARAMETERS = ", ".join([*(f"{BEAT} *{port}" for port in PORTS), "uint64_t memory", "uint32_t memory_bytes"])
-ARGUMENTS = "image.beats(), image.beats(), image.beats(), image.beats(), 0, image.bytes(), m3vit_error"
-PRAGMAS = "".join(
+PARAMETERS = ",\n    ".join(
     [
-        *(
-            f"    #pragma HLS INTERFACE m_axi port={port} bundle={port} offset=off max_widen_bitwidth=128 "
-            "num_read_outstanding=16 max_read_burst_length=16\n"
-            for port in PORTS
-        ),
-        *(f"    #pragma HLS INTERFACE s_axilite port={name} bundle=ctrl\n" for name in (*REGISTERS, "return")),
+        ", ".join(f"const m3vit::beat_t *{port}" for port in PORTS),
+        "uint64_t memory, uint32_t memory_bytes, uint32_t &error",
     ]
 )
+ARGUMENTS = "image.beats(), image.beats(), image.beats(), image.beats(), 0, image.bytes(), m3vit_error"
+
+
+def interface_pragmas(image_bytes: int) -> str:
+    """Memory ports, whose addresses come from registers, and the registers; `depth` is for co-simulation."""
+    depth = image_bytes // PORT_BYTES
+    ports = (
+        f"m_axi port={port} bundle={port} offset=off depth={depth} max_widen_bitwidth=128 num_read_outstanding=16 "
+        "max_read_burst_length=16"
+        for port in PORTS
+    )
+    registers = (f"s_axilite port={name} bundle=ctrl" for name in (*REGISTERS, "return"))
+    return "".join(f"    #pragma HLS INTERFACE {text}\n" for text in (*ports, *registers))
 
 
 def engine_of(model: Any) -> Pathway | None:
@@ -57,7 +65,9 @@ def edit(path: Path, pattern: str, replacement: str, times: int = 1) -> None:
     """
     text, count = re.subn(pattern, replacement, path.read_text(), flags=re.MULTILINE)
     if count != times:
-        raise RuntimeError(f"{path.name} holds {pattern!r} {count} times, not {times}: hls4ml has changed its templates")
+        raise RuntimeError(
+            f"{path.name} holds {pattern!r} {count} times, not {times}: hls4ml has changed its templates"
+        )
     path.write_text(text)
 
 
@@ -67,17 +77,17 @@ class M3ViTWriter(VitisWriter):  # type: ignore[misc]
     def write_project_cpp(self, model: Any) -> None:
         """Top function, with the memory ports if there is an engine."""
         super().write_project_cpp(model)
-        if engine_of(model):
-            path, name = _firmware(model) / f"{_name(model)}.cpp", _name(model)
-            edit(path, rf"(\nvoid {name}\([^)]*?)\n\) \{{", rf"\1,\n    {PARAMETERS}, uint32_t &error\n) {{")
-            edit(path, r"(^ *#pragma HLS INTERFACE axis .*\n)", rf"\1{PRAGMAS}")
+        if pathway := engine_of(model):
+            path, pragmas = _firmware(model) / f"{_name(model)}.cpp", interface_pragmas(pathway.image.size)
+            edit(path, rf"(\nvoid {_name(model)}\([^)]*?)\n\) \{{", rf"\1,\n    {PARAMETERS}\n) {{")
+            edit(path, r"(^ *#pragma HLS INTERFACE axis .*\n)", rf"\1{pragmas}")
 
     def write_project_header(self, model: Any) -> None:
         """Declaration of the top function."""
         super().write_project_header(model)
         if engine_of(model):
             path = _firmware(model) / f"{_name(model)}.h"
-            edit(path, rf"(\nvoid {_name(model)}\([^)]*?)\n\);", rf"\1,\n    {PARAMETERS}, uint32_t &error\n);")
+            edit(path, rf"(\nvoid {_name(model)}\([^)]*?)\n\);", rf"\1,\n    {PARAMETERS}\n);")
             edit(path, r'^#include "defines\.h"$', f'#include "defines.h"\n#include "{FOLDER}/types.h"')
 
     def write_test_bench(self, model: Any) -> None:
@@ -87,7 +97,7 @@ class M3ViTWriter(VitisWriter):  # type: ignore[misc]
             path = _folder(model) / f"{_name(model)}_test.cpp"
             edit(path, r"^#define CHECKPOINT", _image_lines('"weights/"') + "#define CHECKPOINT")
             leave = '{ std::cout << "ERROR: engine " << m3vit_error << std::endl; return 1; }'
-            edit(path, rf"^( *{_name(model)}\([^()]*)\);", _guarded_call(leave), times=2)
+            edit(path, rf"^( *)({_name(model)}\([^()]*)\);", _guarded_call(leave), times=2)
 
     def write_bridge(self, model: Any) -> None:
         """Functions that Python calls; the memory image is the one in the library's own folder."""
@@ -95,7 +105,7 @@ class M3ViTWriter(VitisWriter):  # type: ignore[misc]
         if engine_of(model):
             path = _folder(model) / f"{_name(model)}_bridge.cpp"
             edit(path, r"^namespace nnet \{$", _image_lines("m3vit::library_folder()") + "namespace nnet {")
-            edit(path, rf"^( *{_name(model)}\([^()]*)\);", _guarded_call("return;"), times=2)
+            edit(path, rf"^( *)({_name(model)}\([^()]*)\);", _guarded_call("return;"), times=2)
 
     def write_build_script(self, model: Any) -> None:
         """project.tcl as hls4ml's, build_lib.sh our own: C++17, and no absolute path in the library."""
@@ -161,10 +171,10 @@ def _image_lines(folder: str) -> str:
 def _guarded_call(leave: str) -> str:
     """Replacement of a call of the top function: with memory ports, and what to do without an image or after an error."""
     return (
-        "    m3vit_error = image.found() ? 0 : m3vit::kNoImage;\n"
-        f"    if (m3vit_error) {leave}\n"
-        rf"\1, {ARGUMENTS});"
-        f"\n    if (m3vit_error) {leave}"
+        r"\1m3vit_error = image.found() ? 0 : m3vit::kNoImage;" + "\n"
+        rf"\1if (m3vit_error) {leave}" + "\n"
+        rf"\1\2, {ARGUMENTS});" + "\n"
+        rf"\1if (m3vit_error) {leave}"
     )
 
 

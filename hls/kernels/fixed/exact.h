@@ -60,8 +60,7 @@ int bit_length(const ap_uint<W>& x) {
 leading_one:
   for (int bit = 0; bit < W; ++bit) {
 #pragma HLS UNROLL
-    if (x[bit])
-      length = bit + 1;
+    if (x[bit]) length = bit + 1;
   }
   return length;
 }

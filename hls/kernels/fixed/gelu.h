@@ -30,7 +30,7 @@ constexpr int kGeluBits = 24;
 /// \param table r(i / 2^kGeluStepBits) for i in 0..8 * 2^kGeluStepBits
 template <class In, class Out, class C>
 void gelu(hls::stream<In>& input, hls::stream<Out>& output,
-     const typename C::table_t table[(1 << (kGeluLimitBits + kGeluStepBits)) + 1]) {
+          const typename C::table_t table[(1 << (kGeluLimitBits + kGeluStepBits)) + 1]) {
   static_assert(In::size == C::channels && Out::size == C::channels, "a pack is one token");
   static_assert(fraction<typename C::table_t>::bits == kGeluBits, "the table has other units");
   constexpr int F = fraction<typename In::value_type>::bits;
@@ -49,8 +49,8 @@ tokens:
       const ap_uint<width> magnitude = value < 0 ? ap_int<width>(-value) : value;
       ap_int<kGeluBits + 1> r = 0;
       if ((magnitude >> (F + kGeluLimitBits)) == 0) {
-        const ap_uint<kGeluLimitBits + position_bits> position =
-          ap_uint<kGeluLimitBits + position_bits>(magnitude) << (position_bits - F);
+        const ap_uint<kGeluLimitBits + position_bits> position = ap_uint<kGeluLimitBits + position_bits>(magnitude)
+                                                                 << (position_bits - F);
         const ap_uint<kGeluLimitBits + kGeluStepBits> index = position >> kGeluRestBits;
         const ap_int<kGeluRestBits + 1> rest = ap_uint<kGeluRestBits>(position);
         const ap_int<kGeluBits + 1> low = raw(table[index]), high = raw(table[index + 1]);

@@ -25,8 +25,7 @@ root_bits:
 #pragma HLS PIPELINE II = 1
     ap_uint<kRootBits> trial = root;
     trial[bit] = 1;
-    if (ap_uint<2 * kRootBits>(trial * trial) <= x)
-      root = trial;
+    if (ap_uint<2 * kRootBits>(trial * trial) <= x) root = trial;
   }
   return root;
 }
@@ -41,10 +40,9 @@ struct inverse_deviation {
 template <int W>
 inverse_deviation invert_deviation(const ap_uint<W>& variance) {
   constexpr int wide = W > 2 * kRootBits ? W : 2 * kRootBits;
-  if (variance == 0)
-    return {0, 0};
+  if (variance == 0) return {0, 0};
   const int excess = bit_length(variance) - 2 * kRootBits;
-  const int half = excess >= 0 ? (excess + 1) / 2 : -(-excess / 2); // an even shift brings the leading one to the top
+  const int half = excess >= 0 ? (excess + 1) / 2 : -(-excess / 2);  // an even shift brings the leading one to the top
   const ap_uint<wide> x = variance;
   const ap_uint<2 * kRootBits> scaled = half >= 0 ? ap_uint<wide>(x >> (2 * half)) : ap_uint<wide>(x << (-2 * half));
   const ap_uint<kRootBits> root = square_root(scaled);
@@ -62,14 +60,14 @@ inverse_deviation invert_deviation(const ap_uint<W>& variance) {
 /// \tparam C rows, channels, epsilon (round(eps * D^2 * 4^F) of an input with F fraction bits, uint64)
 template <class In, class Out, class C>
 void layer_norm(hls::stream<In>& input, hls::stream<Out>& output, const typename C::scale_t gain[C::channels],
-        const typename C::bias_t bias[C::channels]) {
+                const typename C::bias_t bias[C::channels]) {
   static_assert(In::size == C::channels && Out::size == C::channels, "a pack is one token");
   constexpr int growth = ceil_log2(C::channels);
   constexpr int width = In::value_type::width + 1;
   constexpr int centred = width + growth + 1;
   constexpr int score = centred + kRootBits + 3;
   constexpr int variance_bits = 2 * (width + growth) > 64 ? 2 * (width + growth) : 64;
-  constexpr int score_range = kScoreBits + growth / 2 + 3; // |score| < sqrt(D)
+  constexpr int score_range = kScoreBits + growth / 2 + 3;  // |score| < sqrt(D)
 tokens:
   for (unsigned row = 0; row < C::rows; ++row) {
     const In x = input.read();
@@ -83,8 +81,8 @@ tokens:
       sum += value;
       squares += ap_uint<2 * width>(value * value);
     }
-    const ap_uint<variance_bits> variance = ap_uint<variance_bits>(C::channels) * squares -
-                        ap_uint<variance_bits>(sum * sum) + ap_uint<variance_bits>(C::epsilon);
+    const ap_uint<variance_bits> variance = ap_uint<variance_bits>(C::channels) * squares
+                                            - ap_uint<variance_bits>(sum * sum) + ap_uint<variance_bits>(C::epsilon);
     const inverse_deviation inverse = invert_deviation(variance);
     Out y;
     // Invariant: the channels of y before this one are final.

@@ -18,8 +18,8 @@ namespace fixed {
 /// \tparam C rows (tokens), inputs, outputs, parallel (inputs per cycle), accum_t (holds every sum exactly)
 /// \param weight row by row: the inputs of output 0 first, as torch.nn.Linear.weight
 template <class In, class Out, class C>
-void linear(hls::stream<In>& input, hls::stream<Out>& output,
-      const typename C::weight_t weight[C::outputs * C::inputs], const typename C::bias_t bias[C::outputs]) {
+void linear(hls::stream<In>& input, hls::stream<Out>& output, const typename C::weight_t weight[C::outputs * C::inputs],
+            const typename C::bias_t bias[C::outputs]) {
   static_assert(In::size == C::inputs && Out::size == C::outputs, "a pack is one token");
   constexpr unsigned chunks = (C::inputs + C::parallel - 1) / C::parallel;
 #pragma HLS ARRAY_PARTITION variable = weight cyclic factor = C::parallel
@@ -37,8 +37,7 @@ tokens:
     lanes:
       for (unsigned lane = 0; lane < C::parallel; ++lane) {
 #pragma HLS UNROLL
-        if (first + lane < C::inputs)
-          next += x[first + lane] * weight[channel * C::inputs + first + lane];
+        if (first + lane < C::inputs) next += x[first + lane] * weight[channel * C::inputs + first + lane];
       }
       sum = next;
       first += C::parallel;

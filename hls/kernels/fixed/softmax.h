@@ -51,7 +51,7 @@ ap_uint<kExpBits + 1> exp2_negative(const ap_uint<W>& distance, const T table[])
 /// \param table 2^-(i / 2^kExpIndexBits) for i in 0..2^kExpIndexBits
 template <class In, class Out, class C>
 void softmax(hls::stream<In>& input, hls::stream<Out>& output,
-      const typename C::table_t table[(1 << kExpIndexBits) + 1]) {
+             const typename C::table_t table[(1 << kExpIndexBits) + 1]) {
   static_assert(In::size == C::channels && Out::size == C::channels, "a pack is one token");
   static_assert(fraction<typename C::table_t>::bits == kExpBits, "the table has other units");
   constexpr int width = In::value_type::width + 1;
