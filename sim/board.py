@@ -33,7 +33,7 @@ from m3vit.sim.simulated_pynq import installed
 
 DRAM_BYTES = 1 << 30
 SLICE_SECONDS = 1e-3
-"""Longest simulated time per request: 100,000 cycles, under a second of ours, which the next call waits after Ctrl-C."""
+"""Longest simulated time per request, 100,000 cycles: after Ctrl-C the next call waits for the rest, under a second."""
 
 
 class Board(ABC):
