@@ -174,7 +174,9 @@ while "wait" in sys.argv:
 def host(*arguments: str) -> tuple[subprocess.Popen[str], int]:
     """Another Python with a board that it never closes, and the board's process group."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     return process, int(process.stdout.readline())
 
@@ -190,7 +192,7 @@ def test_a_host_that_is_killed_takes_its_board_with_it(number: signal.Signals, t
     process, board = host("wait")
     time.sleep(0.3)
     assert is_running(board)
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     assert "KeyboardInterrupt" in process.communicate(timeout=20)[1] or number == signal.SIGKILL
     assert soon(lambda: not is_running(board))
     assert soon(lambda: not list(temporary.iterdir()))
