@@ -15,7 +15,6 @@ CONFIG_HEADER = "m3vit_config.h"
 
 ARGUMENTS = {
     "task": "TASK",
-    "mode": "MODE",
     "memory": "MEMORY_LO",
     "memory_bytes": "MEMORY_BYTES",
     "source": "SOURCE_LO",
@@ -70,6 +69,41 @@ def contract_header() -> str:
             "",
             "/// 2**21 / sqrt(i + 1/2) for i = kRsqrtFirst...",
             *_table("kRsqrtMantissa", norm.RSQRT_MANTISSA),
+            "",
+            "}  // namespace m3vit",
+        ],
+    )
+
+
+def registers_header() -> str:
+    """Text of m3vit_regs.h: register map, error codes, and the counters that a C++ kernel can know."""
+    constants = (
+        ("ID_VALUE", f"0x{regmap.ID_VALUE:08X}", "of ID"),
+        ("HARDWARE_VERSION", regmap.HARDWARE_VERSION, "of VERSION [7:0]"),
+        ("PROGRAM_VERSION", program.PROGRAM_VERSION, "of VERSION [15:8] and of every operation"),
+        ("BACKEND_HLS", regmap.Backend.HLS.value, "of VERSION [23:16]"),
+        ("TASK_SLOTS", regmap.TASK_SLOTS, "entries of TASK_TABLE: byte offset of the program, number of operations"),
+        ("COUNTER_SLOTS", regmap.COUNTER_SLOTS, "operations in COUNTERS"),
+        ("SLOT_WORDS", regmap.SLOT_WORDS, "per operation, see Counter"),
+    )
+    errors = [(error.name, error.value, text) for error, text in regmap.ERROR_TEXT.items()]
+    counters = [(c.name, i, c.meaning) for i, c in enumerate(regmap.COUNTER_WORDS) if c.where == "both"]
+    return _guarded(
+        "M3VIT_REGS_H_",
+        [
+            "/// \\file",
+            "/// Register map of both accelerators; source: sim/regmap.py, meaning: docs/board.md.",
+            "",
+            "#include <cstdint>",
+            "",
+            "// Byte offsets. The first four registers belong to `s_axilite port=return`.",
+            *(f"#define M3VIT_REG_{r.name} 0x{r.offset:04X}" for r in regmap.REGISTERS + regmap.TABLES),
+            "",
+            "namespace m3vit {",
+            "",
+            *(f"constexpr uint32_t {_name(name)} = {value};  ///< {text}" for name, value, text in constants),
+            *_enum("Error", "Codes of ERROR_CODE.", errors),
+            *_enum("Counter", "Words of a slot of COUNTERS that the HLS accelerator counts.", counters),
             "",
             "}  // namespace m3vit",
         ],
@@ -133,6 +167,11 @@ def argument_offsets() -> dict[str, int]:
 
 def _name(text: str) -> str:
     return "k" + "".join(word.capitalize() for word in text.split("_"))
+
+
+def _enum(name: str, meaning: str, items: list[tuple[str, int, str]]) -> list[str]:
+    rows = [f"  {_name(item)} = {value},  ///< {text}" for item, value, text in items]
+    return ["", f"/// {meaning}", f"enum class {name} : uint32_t {{", *rows, "};"]
 
 
 def _table(name: str, values: Iterable[int]) -> list[str]:

@@ -31,15 +31,13 @@ void publish(const Counters counted[kMaxOps], const uint32_t done, uint32_t coun
 }  // namespace m3vit
 
 void m3vit_accelerator(m3vit::beat_t* hp0, const m3vit::beat_t* hp1, const m3vit::beat_t* hp2, const m3vit::beat_t* hp3,
-                       uint32_t task, uint32_t mode, uint64_t memory, uint32_t memory_bytes, uint64_t source,
-                       uint64_t result, uint32_t* id, uint32_t* version, uint32_t* capacity0, uint32_t* capacity1,
-                       uint32_t* capacity2, uint32_t* error_code, uint32_t* ops_done,
-                       const uint32_t task_table[2 * m3vit::kTaskSlots],
+                       uint32_t task, uint64_t memory, uint32_t memory_bytes, uint64_t source, uint64_t result,
+                       uint32_t* id, uint32_t* version, uint32_t* capacity0, uint32_t* capacity1, uint32_t* capacity2,
+                       uint32_t* error_code, uint32_t* ops_done, const uint32_t task_table[2 * m3vit::kTaskSlots],
                        uint32_t counters[m3vit::kCounterSlots * m3vit::kSlotWords]) {
 #include "m3vit_interface.inc"
   using namespace m3vit;
   static State<Config> state;
-  static_cast<void>(mode);
   *id = kIdValue;
   *version = kHardwareVersion | kProgramVersion << 8 | kBackendHls << 16;
   *capacity0 = Config::lanes | Sizes<Config>::groups << 8 | Config::max_tokens << 16;

@@ -43,25 +43,26 @@ class Adapter {
       if (value & kStart) run();
     } else if (offset == M3VIT_REG_IRQ_STATUS) {
       word_[offset / 4] ^= value & 3;
-    } else if (!is_output(offset)) {
+    } else if (!is_read_only(offset)) {
       word_[offset / 4] = value;
     }
   }
 
  private:
-  static bool is_output(const uint32_t offset) {
-    return offset >= M3VIT_REG_COUNTERS || (offset >= M3VIT_REG_ID && offset < M3VIT_REG_TASK_TABLE);
+  static bool is_read_only(const uint32_t offset) {
+    return offset == M3VIT_REG_MODE || offset >= M3VIT_REG_COUNTERS
+           || (offset >= M3VIT_REG_ID && offset < M3VIT_REG_TASK_TABLE);
   }
 
   uint64_t address(const uint32_t low) const { return word_[low / 4] | uint64_t(word_[low / 4 + 1]) << 32; }
 
   void run() {
     const auto out = [&](const uint32_t offset) { return &word_[offset / 4]; };
-    m3vit_accelerator(dram_, dram_, dram_, dram_, *out(M3VIT_REG_TASK), *out(M3VIT_REG_MODE),
-                      address(M3VIT_REG_MEMORY_LO), *out(M3VIT_REG_MEMORY_BYTES), address(M3VIT_REG_SOURCE_LO),
-                      address(M3VIT_REG_RESULT_LO), out(M3VIT_REG_ID), out(M3VIT_REG_VERSION), out(M3VIT_REG_CAPACITY0),
-                      out(M3VIT_REG_CAPACITY1), out(M3VIT_REG_CAPACITY2), out(M3VIT_REG_ERROR_CODE),
-                      out(M3VIT_REG_OPS_DONE), out(M3VIT_REG_TASK_TABLE), out(M3VIT_REG_COUNTERS));
+    m3vit_accelerator(dram_, dram_, dram_, dram_, *out(M3VIT_REG_TASK), address(M3VIT_REG_MEMORY_LO),
+                      *out(M3VIT_REG_MEMORY_BYTES), address(M3VIT_REG_SOURCE_LO), address(M3VIT_REG_RESULT_LO),
+                      out(M3VIT_REG_ID), out(M3VIT_REG_VERSION), out(M3VIT_REG_CAPACITY0), out(M3VIT_REG_CAPACITY1),
+                      out(M3VIT_REG_CAPACITY2), out(M3VIT_REG_ERROR_CODE), out(M3VIT_REG_OPS_DONE),
+                      out(M3VIT_REG_TASK_TABLE), out(M3VIT_REG_COUNTERS));
     ended_ = kDone | kReady;
     *out(M3VIT_REG_IRQ_STATUS) |= *out(M3VIT_REG_IRQ_ENABLE) & 3;
   }
