@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""hls4ml backend "M3ViT": Vitis HLS for the ZCU104, weights of the engine in DRAM, layers with the kernels of this package."""
+"""hls4ml backend "M3ViT": Vitis HLS for the ZCU104, an engine with weights in DRAM, layers with our own kernels."""
 
 import ctypes
 import shutil
@@ -24,7 +24,7 @@ NO_IMAGE = 1 << 16
 
 
 class M3ViTBackend(VitisBackend):  # type: ignore[misc]
-    """Subclass of hls4ml's Vitis backend; differs in options, in a first flow that replaces layers, and in `predict`."""
+    """hls4ml's Vitis backend with other options, a flow that replaces layers, and a `predict` that sees errors."""
 
     def __init__(self) -> None:
         super(VivadoBackend, self).__init__(name=BACKEND)  # as VitisBackend does, which would call itself Vitis
@@ -66,19 +66,14 @@ class M3ViTBackend(VitisBackend):  # type: ignore[misc]
             part: FPGA, the ZCU104's by default.
             clock_period: ns.
             clock_uncertainty: as Vitis HLS takes it.
-            io_type: io_stream only.
+            io_type: io_stream only; replace.py refuses others.
             namespace: of the generated code.
             write_tar: pack the project, too.
             tb_output_stream: where the test bench writes: stdout, file, both.
-
-        Raises:
-            UserError: another io_type.
         """
         from m3vit.hls.plugin.handlers import register_handlers
 
         register_handlers()
-        if io_type != "io_stream":
-            raise UserError(f"the M3ViT backend streams its data; use io_type='io_stream', not '{io_type}'")
         writer = {
             "Namespace": namespace,
             "WriteWeightsTxt": False,
@@ -129,9 +124,7 @@ def check_error(error: int, folder: str) -> None:
         UserError: `error` is not 0.
     """
     if error == NO_IMAGE:
-        raise UserError(
-            f"the memory image firmware/weights/image.bin is missing or damaged in {folder}; write it again"
-        )
+        raise UserError(f"there is no memory image firmware/weights/image.bin in {folder}; write the project again")
     if error:
         raise UserError(
             f"the engine refused its program: error {error} ({Error(error).name}); export the pathway again"

@@ -19,7 +19,6 @@ from m3vit.sim.integerise import Floats
 from m3vit.sim.pathway import Pathway
 from m3vit.sim.program import Op, Opcode
 
-MAX_EPSILON = 1 << 62
 INT8 = (Opcode.LAYER_NORM, Opcode.LINEAR, Opcode.ATTENTION)
 """Operations that write int8; the others write int16."""
 
@@ -105,10 +104,8 @@ class FixedLayerNorm(FixedLayer):
     def constants(self) -> dict[str, int]:
         """Sizes, and epsilon in units of D^2 times the variance of the input's integers."""
         source, channels = self.get_input_variable(), self.get_output_variable().shape[-1]
-        epsilon = round(self.get_attr("epsilon") * channels**2 * 4.0**source.type.precision.fractional)
-        if epsilon >= MAX_EPSILON:
-            raise UserError(f"layer '{self.name}' has an epsilon of {self.get_attr('epsilon')}; choose a smaller one")
-        return super().constants() | {"epsilon": epsilon}
+        epsilon = self.get_attr("epsilon") * channels**2 * 4.0**source.type.precision.fractional
+        return super().constants() | {"epsilon": round(epsilon)}
 
 
 class FixedSoftmax(FixedLayer):

@@ -19,7 +19,7 @@ from m3vit.hls.plugin.handlers import register_handlers
 from m3vit.model.calibrate import RESIDUAL, Calibration, observed
 from m3vit.model.config import HARDWARE, UNIT_BYTES, Config, HardwareConfig, ModelConfig, TaskName
 from m3vit.model.errors import UserError
-from m3vit.model.moe import MoE
+from m3vit.model.moe import MoE, MultiRouter, TaskConditionedRouter
 from m3vit.model.quantise import INT16_MAX, Quantiser
 from m3vit.model.vit import M3ViT, MoEBlock
 from m3vit.sim.golden.arith import saturate
@@ -107,6 +107,8 @@ def host_model(layer: MoE, norm: nn.LayerNorm, samples: Tensor, task: TaskName) 
         )
     if dim % UNIT_BYTES:
         raise UserError(f"a MoeBlock has a multiple of {UNIT_BYTES} channels, not {dim}")
+    if (known := routed_tasks(layer)) and task not in known:
+        raise UserError(f"the layer's router knows the tasks {', '.join(known)}, not '{task}'; choose one of them")
     config = ModelConfig(
         name="moe_block", image_hw=(PATCH, PATCH * (samples.shape[1] - 1)), patch=PATCH, dim=dim, layers=LAYER + 1,
         heads=dim // UNIT_BYTES, mlp_hidden=hidden, experts=experts, top_k=layer.router.top_k, expert_hidden=hidden,
@@ -117,6 +119,17 @@ def host_model(layer: MoE, norm: nn.LayerNorm, samples: Tensor, task: TaskName) 
     assert isinstance(block, MoEBlock)
     block.norm2, block.mlp = norm, layer
     return model.eval()
+
+
+def routed_tasks(layer: MoE) -> list[str]:
+    """Tasks that a layer's router tells apart; none if one gate serves all."""
+    match layer.router:
+        case MultiRouter():
+            return list(layer.router.gates)
+        case TaskConditionedRouter():
+            return list(layer.router.embedding)
+        case _:
+            return []
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ def integer_bits(data: Floats, width: int) -> int:
 def on_grid(data: Floats, precision: Any) -> Floats:
     """The data rounded to nearest and saturated as the type allows, so that the type holds it exactly."""
     scale = 2.0**precision.fractional
-    return np.clip(np.floor(data * scale + 0.5) / scale, precision.min, precision.max)
+    return np.asarray(np.clip(np.floor(data * scale + 0.5) / scale, precision.min, precision.max))
 
 
 def sum_bits(terms: int) -> int:

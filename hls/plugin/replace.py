@@ -141,7 +141,7 @@ def replace_layers(model: Any) -> None:
         elif node.class_name not in KEPT:
             raise refusal(node, node.class_name)
         elif node.class_name == "Input":
-            prepare_input(node, graph)
+            prepare_input(node)
 
 
 def replace(model: Any, node: Any, graph: TorchGraph) -> None:
@@ -154,13 +154,8 @@ def replace(model: Any, node: Any, graph: TorchGraph) -> None:
     new.set_attr("own_precision", own)
 
 
-def prepare_input(node: Any, graph: TorchGraph) -> None:
-    """Round and saturate at an input; refuse what the front end makes an input of but is none."""
-    if graph.nodes[node.name].op != "placeholder":
-        raise UserError(
-            f"the model uses its tensor '{node.name}' outside of a layer, which hls4ml turns into an input; the M3ViT "
-            "backend refuses it"
-        )
+def prepare_input(node: Any) -> None:
+    """Round and saturate at an input."""
     precision, own = configured(node)
     node.get_output_variable().type.precision = precision
     node.set_attr("own_precision", own)

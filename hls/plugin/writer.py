@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from hls4ml.writer.vitis_writer import VitisWriter
 
 from m3vit.hls.headers import CONFIG_HEADER, config_header
@@ -26,11 +26,8 @@ IMAGE = "image.bin"
 PORT_BYTES = MemoryConfig().port_bytes
 PORTS = ("hp0", "hp1", "hp2", "hp3")
 REGISTERS = ("memory", "memory_bytes", "error")
-PARAMETERS = ",\n    ".join(
-    [
-        ", ".join(f"const m3vit::beat_t *{port}" for port in PORTS),
-        "uint64_t memory, uint32_t memory_bytes, uint32_t &error",
-    ]
+PARAMETERS = ", ".join(f"const m3vit::beat_t *{port}" for port in PORTS) + (
+    ",\n    uint64_t memory, uint32_t memory_bytes, uint32_t &error"
 )
 ARGUMENTS = "image.beats(), image.beats(), image.beats(), image.beats(), 0, image.bytes(), m3vit_error"
 
@@ -169,7 +166,7 @@ def _image_lines(folder: str) -> str:
 
 
 def _guarded_call(leave: str) -> str:
-    """Replacement of a call of the top function: with memory ports, and what to do without an image or after an error."""
+    """Replacement of a call of the top function: with memory ports; leaves without an image or after an error."""
     return (
         r"\1m3vit_error = image.found() ? 0 : m3vit::kNoImage;" + "\n"
         rf"\1if (m3vit_error) {leave}" + "\n"

@@ -66,7 +66,7 @@ void layer_norm(hls::stream<In>& input, hls::stream<Out>& output, const typename
   constexpr int width = In::value_type::width + 1;
   constexpr int centred = width + growth + 1;
   constexpr int score = centred + kRootBits + 3;
-  constexpr int variance_bits = 2 * (width + growth) > 64 ? 2 * (width + growth) : 64;
+  constexpr int variance_bits = (2 * (width + growth) > 64 ? 2 * (width + growth) : 64) + 1;
   constexpr int score_range = kScoreBits + growth / 2 + 3;  // |score| < sqrt(D)
 tokens:
   for (unsigned row = 0; row < C::rows; ++row) {
