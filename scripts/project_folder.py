@@ -21,14 +21,14 @@ from m3vit.model.errors import UserError
 from m3vit.rtl.accelerator import MASTER, SLAVE, parameters
 from m3vit.rtl.generate import sources
 from m3vit.scripts.tcl_check import check_project
-from m3vit.sim import driver, host_image, program, regmap
+from m3vit.sim import driver, host_image, host_memory, program, regmap
 from m3vit.sim.golden.executor import Executor, source_format
 from m3vit.sim.pathway import Pathway, Pathways, write_pathways
 from m3vit.sim.resources import Resources
 
 TEMPLATES = Path(__file__).resolve().parent / "templates" / "rtl_project"
 MARKER = "project.json"
-HOST_MODULES = (driver, host_image, program, regmap)
+HOST_MODULES = (driver, host_image, host_memory, program, regmap)
 """Modules of m3vit.sim that run on the board; they import each other, NumPy and the standard library only."""
 
 
