@@ -40,7 +40,7 @@ def demo(
     with stage("project", took):
         project(pathway=pathway, backend=Backend.rtl, out=out / "project")
     with stage("verify", took):
-        verify(pathway=pathway, images=images, task=None, stall=0, mode=None, wave=False)
+        verify(pathway=pathway, images=images, task=None, stall=0, mode=None, wave=False, hls=True)
     with stage("report", took):
         report(pathway=pathway, out=out, energy_constants=None)
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items())
