@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# Creates build/vivado, the project of the whole system. Needs package_ip.tcl to have run. Commands: UG835 (2022.2).
+# Creates build/vivado, the project of the whole system. Needs accelerator_ip.tcl to have run. Commands: UG835.
 
 source [file join [file dirname [info script]] settings.tcl]
 
