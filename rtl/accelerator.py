@@ -4,6 +4,7 @@
 
 from m3vit.model.config import DEMO, HardwareConfig, MemoryConfig
 from m3vit.rtl.package import LICENCE
+from m3vit.sim.regmap import ADDRESS_BITS
 
 PARAMETERS = {
     "LANES": ("Lanes", "lanes", "output channels in parallel; MAC per cycle = 32 x GROUPS x LANES"),
@@ -60,7 +61,7 @@ MASTER = (
 
 # AXI4-Lite slave port: name, width, direction, port of m3vit_core or None.
 SLAVE = (
-    ("awaddr", 12, "input", "awaddr_i"),
+    ("awaddr", ADDRESS_BITS, "input", "awaddr_i"),
     ("awprot", 3, "input", None),
     ("awvalid", 1, "input", "awvalid_i"),
     ("awready", 1, "output", "awready_o"),
@@ -71,7 +72,7 @@ SLAVE = (
     ("bresp", 2, "output", None),
     ("bvalid", 1, "output", "bvalid_o"),
     ("bready", 1, "input", "bready_i"),
-    ("araddr", 12, "input", "araddr_i"),
+    ("araddr", ADDRESS_BITS, "input", "araddr_i"),
     ("arprot", 3, "input", None),
     ("arvalid", 1, "input", "arvalid_i"),
     ("arready", 1, "output", "arready_o"),

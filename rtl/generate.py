@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Generates SystemVerilog files from the Python sources of truth.
+"""Generates SystemVerilog files and a C++ header from the Python sources of truth.
 
 `python -m m3vit.rtl.generate` rewrites them; a test fails when they drift.
 """
@@ -8,15 +8,21 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import m3vit
+from m3vit.hls.registers_header import registers_header
 from m3vit.model.errors import write_atomically
 from m3vit.rtl.accelerator import accelerator
 from m3vit.rtl.package import package
 from m3vit.rtl.tables import rsqrt_table
 
+assert m3vit.__file__ is not None
+ROOT = Path(m3vit.__file__).resolve().parent
+"""The package's folder, in which `rtl` and `hls` lie."""
 GENERATED: dict[str, Callable[[], str]] = {
-    "m3vit_pkg.sv": package,
-    "m3vit_accelerator.sv": accelerator,
-    "m3vit_rsqrt_table.sv": rsqrt_table,
+    "rtl/m3vit_pkg.sv": package,
+    "rtl/m3vit_accelerator.sv": accelerator,
+    "rtl/m3vit_rsqrt_table.sv": rsqrt_table,
+    "hls/kernels/m3vit_regs.h": registers_header,
 }
 
 
@@ -29,4 +35,4 @@ def sources() -> list[Path]:
 
 if __name__ == "__main__":
     for name, text in GENERATED.items():
-        write_atomically(Path(__file__).resolve().parent / name, text().encode())
+        write_atomically((ROOT / name).resolve(), text().encode())

@@ -19,7 +19,7 @@ module m3vit_accelerator
 ) (
     input  logic aclk,
     input  logic aresetn,
-    input  logic [11:0] s_axi_ctrl_awaddr,
+    input  logic [13:0] s_axi_ctrl_awaddr,
     input  logic [2:0] s_axi_ctrl_awprot,
     input  logic s_axi_ctrl_awvalid,
     output logic s_axi_ctrl_awready,
@@ -30,7 +30,7 @@ module m3vit_accelerator
     output logic [1:0] s_axi_ctrl_bresp,
     output logic s_axi_ctrl_bvalid,
     input  logic s_axi_ctrl_bready,
-    input  logic [11:0] s_axi_ctrl_araddr,
+    input  logic [13:0] s_axi_ctrl_araddr,
     input  logic [2:0] s_axi_ctrl_arprot,
     input  logic s_axi_ctrl_arvalid,
     output logic s_axi_ctrl_arready,

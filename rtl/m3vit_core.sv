@@ -18,7 +18,7 @@ module m3vit_core
 ) (
     input  logic                       clk_i,
     input  logic                       rst_ni,
-    input  logic                [11:0] awaddr_i,   ///< AXI4-Lite
+    input  register_t                  awaddr_i,   ///< AXI4-Lite
     input  logic                       awvalid_i,
     output logic                       awready_o,
     input  logic                [31:0] wdata_i,
@@ -27,7 +27,7 @@ module m3vit_core
     output logic                       wready_o,
     output logic                       bvalid_o,
     input  logic                       bready_i,
-    input  logic                [11:0] araddr_i,
+    input  register_t                  araddr_i,
     input  logic                       arvalid_i,
     output logic                       arready_o,
     output logic                [31:0] rdata_o,
@@ -41,7 +41,7 @@ module m3vit_core
 );
   run_t run;
   error_e error_code, program_error;
-  logic start, busy, done, failed, flush, clear, core_rst_n, run_start, run_done;
+  logic start, busy, done, failed, ready, flush, clear, core_rst_n, run_start, run_done;
   logic read_error, write_error, address_error, read_idle, write_idle, progress;
 
   // Every run begins with a cleared core; after an error it and the DMAs are cleared when AXI is quiet.
@@ -85,6 +85,7 @@ module m3vit_core
       .done_i      (done),
       .error_i     (failed),
       .error_code_i(error_code),
+      .ready_i     (ready),
       .op_begin_i  (op_begin),
       .counter_op_o(counter_op),
       .counters_i  (counters),
@@ -120,6 +121,7 @@ module m3vit_core
       .done_o            (done),
       .error_o           (failed),
       .error_code_o      (error_code),
+      .ready_o           (ready),
       .job_o             (fetch_job),
       .job_valid_o       (fetch_valid),
       .job_ready_i       (fetch_ready),

@@ -23,47 +23,42 @@ package m3vit_pkg;
   localparam int unsigned KvLatency = 3;
   localparam int unsigned MaxOps = 128;
   localparam int unsigned ProgramVersion = 2;
-  localparam int unsigned HardwareVersion = 2;
+  localparam int unsigned HardwareVersion = 3;
+  localparam int unsigned BackendRtl = 0;
+  localparam int unsigned RegisterBits = 14;
   localparam int unsigned TaskSlots = 16;
+  localparam int unsigned SlotWords = 16;
   localparam logic [31:0] CheckWord = 32'h4D335649;
   localparam logic [31:0] IdValue = 32'h4D335631;
   localparam int unsigned FlagRenormalise = 1;
 
-  localparam logic [11:0] RegId = 12'h000;
-  localparam logic [11:0] RegVersion = 12'h004;
-  localparam logic [11:0] RegCapacity0 = 12'h008;
-  localparam logic [11:0] RegCapacity1 = 12'h00C;
-  localparam logic [11:0] RegCapacity2 = 12'h010;
-  localparam logic [11:0] RegControl = 12'h014;
-  localparam logic [11:0] RegStatus = 12'h018;
-  localparam logic [11:0] RegErrorCode = 12'h01C;
-  localparam logic [11:0] RegIrqEnable = 12'h020;
-  localparam logic [11:0] RegTask = 12'h024;
-  localparam logic [11:0] RegMode = 12'h028;
-  localparam logic [11:0] RegMemoryLo = 12'h030;
-  localparam logic [11:0] RegMemoryHi = 12'h034;
-  localparam logic [11:0] RegMemoryBytes = 12'h038;
-  localparam logic [11:0] RegSourceLo = 12'h040;
-  localparam logic [11:0] RegSourceHi = 12'h044;
-  localparam logic [11:0] RegResultLo = 12'h048;
-  localparam logic [11:0] RegResultHi = 12'h04C;
-  localparam logic [11:0] RegRunCycles = 12'h050;
-  localparam logic [11:0] RegOpsDone = 12'h054;
-  localparam logic [11:0] RegCounterOp = 12'h058;
-  localparam logic [11:0] RegOpCycles = 12'h060;
-  localparam logic [11:0] RegOpCompute = 12'h064;
-  localparam logic [11:0] RegOpReadWords = 12'h068;
-  localparam logic [11:0] RegOpWriteWords = 12'h06C;
-  localparam logic [11:0] RegOpStallWeight = 12'h070;
-  localparam logic [11:0] RegOpStallInput = 12'h074;
-  localparam logic [11:0] RegOpStallOutput = 12'h078;
-  localparam logic [11:0] RegOpExperts = 12'h07C;
-  localparam logic [11:0] RegOpLoads = 12'h080;
+  localparam logic [RegisterBits-1:0] RegControl = 'h0000;
+  localparam logic [RegisterBits-1:0] RegGlobalIrq = 'h0004;
+  localparam logic [RegisterBits-1:0] RegIrqEnable = 'h0008;
+  localparam logic [RegisterBits-1:0] RegIrqStatus = 'h000C;
+  localparam logic [RegisterBits-1:0] RegTask = 'h0010;
+  localparam logic [RegisterBits-1:0] RegMode = 'h0018;
+  localparam logic [RegisterBits-1:0] RegMemoryLo = 'h0020;
+  localparam logic [RegisterBits-1:0] RegMemoryHi = 'h0024;
+  localparam logic [RegisterBits-1:0] RegMemoryBytes = 'h0030;
+  localparam logic [RegisterBits-1:0] RegSourceLo = 'h0038;
+  localparam logic [RegisterBits-1:0] RegSourceHi = 'h003C;
+  localparam logic [RegisterBits-1:0] RegResultLo = 'h0048;
+  localparam logic [RegisterBits-1:0] RegResultHi = 'h004C;
+  localparam logic [RegisterBits-1:0] RegId = 'h0060;
+  localparam logic [RegisterBits-1:0] RegVersion = 'h0068;
+  localparam logic [RegisterBits-1:0] RegCapacity0 = 'h0070;
+  localparam logic [RegisterBits-1:0] RegCapacity1 = 'h0078;
+  localparam logic [RegisterBits-1:0] RegCapacity2 = 'h0080;
+  localparam logic [RegisterBits-1:0] RegErrorCode = 'h0088;
+  localparam logic [RegisterBits-1:0] RegOpsDone = 'h0090;
+  localparam logic [RegisterBits-1:0] RegRunCycles = 'h0098;
+  localparam logic [RegisterBits-1:0] RegTaskTable = 'h0100;
+  localparam logic [RegisterBits-1:0] RegCounters = 'h2000;
   localparam int unsigned ModeNoPrefetch = 1;
   localparam int unsigned ModeNoOverlap = 2;
   localparam int unsigned ModeTokenOrder = 4;
   localparam int unsigned ModeMultipassSoftmax = 8;
-  localparam logic [11:0] RegTaskTable = 12'h100;
 
   typedef enum logic [7:0] {
     ErrorNone = 0,
@@ -139,6 +134,7 @@ package m3vit_pkg;
   typedef logic [39:0] addr_t;  ///< byte address
   typedef logic [25:0] words_t;  ///< number of DRAM words
   typedef logic [PortBits-1:0] beat_t;  ///< one beat of one AXI port
+  typedef logic [RegisterBits-1:0] register_t;  ///< byte offset of a register
 
   /// Channel record of a packed linear layer (sim/layout.py).
   typedef struct packed {
@@ -412,7 +408,7 @@ package m3vit_pkg;
     logic load;
   } events_t;
 
-  /// Counters of one operation; register names in sim/regmap.py.
+  /// Counters of one operation; the first word of a slot of COUNTERS in sim/regmap.py is the last field.
   typedef struct packed {
     logic [31:0] loads;
     logic [31:0] experts;

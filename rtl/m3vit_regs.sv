@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// AXI4-Lite registers of sim/regmap.py. One access at a time; unknown addresses read zero and ignore writes.
-/// While STATUS.BUSY is set, START and writes to anything that a run uses are ignored.
+/// AXI4-Lite registers of sim/regmap.py. One write and one read at a time; unknown addresses read zero and ignore writes.
+/// CONTROL to IRQ_STATUS behave like those of Vitis HLS (UG1399): START reads 1 from its write to the end of the run, DONE
+/// and READY are cleared by reading, an event sets IRQ_STATUS only where it is enabled, and a 1 written there toggles.
+/// While START reads 1, writes of START and to anything that a run uses are ignored. Read data follows the address after
+/// two cycles, for which the counters have one.
 module m3vit_regs
   import m3vit_pkg::*;
 #(
@@ -16,7 +19,7 @@ module m3vit_regs
 ) (
     input  logic             clk_i,
     input  logic             rst_ni,
-    input  logic      [11:0] awaddr_i,
+    input  register_t        awaddr_i,
     input  logic             awvalid_i,
     output logic             awready_o,
     input  logic      [31:0] wdata_i,
@@ -25,7 +28,7 @@ module m3vit_regs
     output logic             wready_o,
     output logic             bvalid_o,
     input  logic             bready_i,
-    input  logic      [11:0] araddr_i,
+    input  register_t        araddr_i,
     input  logic             arvalid_i,
     output logic             arready_o,
     output logic      [31:0] rdata_o,
@@ -34,11 +37,12 @@ module m3vit_regs
     output run_t             run_o,
     output logic             start_o,
     input  logic             busy_i,
-    input  logic             done_i,
-    input  logic             error_i,
+    input  logic             done_i,        ///< pulse: the run has ended well
+    input  logic             error_i,       ///< pulse: the run has failed, error_code_i says why
     input  error_e           error_code_i,
+    input  logic             ready_i,       ///< pulse: the last cycle of busy_i
     input  logic             op_begin_i,    ///< pulse: an operation begins
-    output op_index_t        counter_op_o,
+    output op_index_t        counter_op_o,  ///< operation whose counters follow in the next cycle
     input  counters_t        counters_i,
     output logic             irq_o
 );
@@ -50,21 +54,22 @@ module m3vit_regs
   logic [3:0] mode_q;
   logic [31:0] memory_bytes_q, run_cycles_q, ops_done_q;
   addr_t memory_q, source_q, result_q;
-  op_index_t counter_op_q;
-  logic irq_enable_q, done_q, error_q;
+  logic irq_on_q, done_q, ready_q;
+  logic [1:0] irq_enable_q, irq_status_q;
   error_e code_q;
+  register_t araddr_q;
+  logic read_q;  // the register at araddr_q is being read
 
   // Writes: address and data may come in any order.
-  logic write, start, clear, task_write, locked;
+  logic write, start, task_write, locked;
   logic [31:0] data;
   assign write = awvalid_i && wvalid_i && !bvalid_o;
   assign awready_o = write;
   assign wready_o = write;
   always_comb for (int b = 0; b < 4; b++) data[8*b+:8] = wstrb_i[b] ? wdata_i[8*b+:8] : 8'd0;
-  assign task_write = write && awaddr_i >= RegTaskTable && awaddr_i < RegTaskTable + 12'(8 * TaskSlots);
-  assign start = write && awaddr_i == RegControl && data[0] && !busy_i;
-  assign clear = write && awaddr_i == RegControl && data[1];
+  assign task_write = write && awaddr_i >= RegTaskTable && awaddr_i < RegTaskTable + register_t'(8 * TaskSlots);
   assign locked = busy_i || start_o;  // a run keeps what it was started with
+  assign start = write && awaddr_i == RegControl && data[0] && !locked;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -78,12 +83,12 @@ module m3vit_regs
       memory_bytes_q <= '0;
       source_q <= '0;
       result_q <= '0;
-      counter_op_q <= '0;
-      irq_enable_q <= 1'b0;
+      irq_on_q <= 1'b0;
+      irq_enable_q <= '0;
+    end else if (write && awaddr_i == RegGlobalIrq) begin
+      irq_on_q <= data[0];
     end else if (write && awaddr_i == RegIrqEnable) begin
-      irq_enable_q <= data[0];
-    end else if (write && awaddr_i == RegCounterOp) begin
-      counter_op_q <= op_index_t'(data);
+      irq_enable_q <= data[1:0];
     end else if (task_write && !locked) begin
       if (awaddr_i[2]) program_ops_q[awaddr_i[3+:TaskW]] <= data[15:0];
       else program_offset_q[awaddr_i[3+:TaskW]] <= data;
@@ -103,12 +108,18 @@ module m3vit_regs
     end
   end
 
-  // Status of the run.
+  // The run, and what it tells. An event wins over a read or a toggle in the same cycle.
+  logic control_read, ended;
+  logic [1:0] toggle;
+  assign control_read = read_q && araddr_q == RegControl;
+  assign ended = done_i || error_i;
+  assign toggle = write && awaddr_i == RegIrqStatus ? data[1:0] : '0;
   always_ff @(posedge clk_i) begin
     start_o <= start;
     if (!rst_ni) begin
       done_q <= 1'b0;
-      error_q <= 1'b0;
+      ready_q <= 1'b0;
+      irq_status_q <= '0;
       code_q <= ErrorNone;
       run_cycles_q <= '0;
       ops_done_q <= '0;
@@ -116,28 +127,22 @@ module m3vit_regs
       bvalid_o <= 1'b0;
     end else begin
       bvalid_o <= write || (bvalid_o && !bready_i);
-      if (clear || start) begin
-        done_q  <= 1'b0;
-        error_q <= 1'b0;
-        code_q  <= ErrorNone;
-      end
+      done_q <= ended || (done_q && !control_read);
+      ready_q <= ready_i || (ready_q && !control_read);
+      irq_status_q <= (irq_status_q ^ toggle) | (irq_enable_q & {ready_i, ended});
       if (start) begin
+        code_q <= ErrorNone;
         run_cycles_q <= '0;
-        ops_done_q   <= '0;
+        ops_done_q <= '0;
       end else begin
-        if (busy_i || start_o) run_cycles_q <= run_cycles_q + 1'b1;
+        if (error_i) code_q <= error_code_i;
+        if (locked) run_cycles_q <= run_cycles_q + 1'b1;
         if (op_begin_i) ops_done_q <= ops_done_q + 1'b1;
-      end
-      if (done_i) done_q <= 1'b1;
-      if (error_i) begin
-        error_q <= 1'b1;
-        code_q  <= error_code_i;
       end
     end
   end
 
-  assign irq_o = irq_enable_q && (done_q || error_q);
-  assign counter_op_o = counter_op_q;
+  assign irq_o = irq_on_q && irq_status_q != '0;
   assign run_o = '{
           memory: memory_q,
           memory_bytes: memory_bytes_q,
@@ -148,19 +153,18 @@ module m3vit_regs
           mode: mode_q
       };
 
-  // Reads.
+  // Reads. Counters arrive while read_q is set.
+  logic [SlotWords-1:0][31:0] slot;
   logic [31:0] value;
+  assign slot = $bits(slot)'(counters_i);
+  assign counter_op_o = araddr_i[$clog2(4*SlotWords)+:$bits(op_index_t)];
   always_comb begin
     value = '0;
-    unique case (araddr_i)
-      RegId: value = IdValue;
-      RegVersion: value = {16'd0, 8'(ProgramVersion), 8'(HardwareVersion)};
-      RegCapacity0: value = {16'(MaxTokens), 8'(Groups), 8'(Lanes)};
-      RegCapacity1: value = {16'(MaxHidden), 16'(MaxDim)};
-      RegCapacity2: value = {16'(MaxBlock), 16'(MaxTopK)};
-      RegStatus: value = {29'd0, error_q, done_q, busy_i || start_o};
-      RegErrorCode: value = 32'(code_q);
+    unique case (araddr_q)
+      RegControl: value = {22'd0, irq_o, 5'd0, ready_q, !locked, done_q, locked};
+      RegGlobalIrq: value = 32'(irq_on_q);
       RegIrqEnable: value = 32'(irq_enable_q);
+      RegIrqStatus: value = 32'(irq_status_q);
       RegTask: value = 32'(task_q);
       RegMode: value = 32'(mode_q);
       RegMemoryLo: value = memory_q[31:0];
@@ -170,27 +174,30 @@ module m3vit_regs
       RegSourceHi: value = 32'(source_q[39:32]);
       RegResultLo: value = result_q[31:0];
       RegResultHi: value = 32'(result_q[39:32]);
-      RegRunCycles: value = run_cycles_q;
+      RegId: value = IdValue;
+      RegVersion: value = {8'd0, 8'(BackendRtl), 8'(ProgramVersion), 8'(HardwareVersion)};
+      RegCapacity0: value = {16'(MaxTokens), 8'(Groups), 8'(Lanes)};
+      RegCapacity1: value = {16'(MaxHidden), 16'(MaxDim)};
+      RegCapacity2: value = {16'(MaxBlock), 16'(MaxTopK)};
+      RegErrorCode: value = 32'(code_q);
       RegOpsDone: value = ops_done_q;
-      RegCounterOp: value = 32'(counter_op_q);
-      RegOpCycles: value = counters_i.cycles;
-      RegOpCompute: value = counters_i.compute;
-      RegOpReadWords: value = counters_i.read_words;
-      RegOpWriteWords: value = counters_i.write_words;
-      RegOpStallWeight: value = counters_i.stall_weight;
-      RegOpStallInput: value = counters_i.stall_input;
-      RegOpStallOutput: value = counters_i.stall_output;
-      RegOpExperts: value = counters_i.experts;
-      RegOpLoads: value = counters_i.loads;
+      RegRunCycles: value = run_cycles_q;
       default:
-      if (araddr_i >= RegTaskTable && araddr_i < RegTaskTable + 12'(8 * TaskSlots))
-        value = araddr_i[2] ? 32'(program_ops_q[araddr_i[3+:TaskW]]) : program_offset_q[araddr_i[3+:TaskW]];
+      if (araddr_q >= RegCounters) value = slot[araddr_q[2+:$clog2(SlotWords)]];
+      else if (araddr_q >= RegTaskTable && araddr_q < RegTaskTable + register_t'(8 * TaskSlots))
+        value = araddr_q[2] ? 32'(program_ops_q[araddr_q[3+:TaskW]]) : program_offset_q[araddr_q[3+:TaskW]];
     endcase
   end
-  assign arready_o = !rvalid_o;
+  assign arready_o = !read_q && !rvalid_o;
   always_ff @(posedge clk_i) begin
-    if (arvalid_i && arready_o) rdata_o <= value;
-    if (!rst_ni) rvalid_o <= 1'b0;
-    else rvalid_o <= (arvalid_i && arready_o) || (rvalid_o && !rready_i);
+    if (arvalid_i && arready_o) araddr_q <= araddr_i;
+    if (read_q) rdata_o <= value;
+    if (!rst_ni) begin
+      read_q   <= 1'b0;
+      rvalid_o <= 1'b0;
+    end else begin
+      read_q   <= arvalid_i && arready_o;
+      rvalid_o <= read_q || (rvalid_o && !rready_i);
+    end
   end
 endmodule

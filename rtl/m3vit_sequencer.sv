@@ -16,6 +16,7 @@ module m3vit_sequencer
     output logic      done_o,           ///< pulse: the program ran
     output logic      error_o,          ///< pulse: stopped, error_code_o is valid
     output error_e    error_code_o,
+    output logic      ready_o,          ///< pulse: another run may begin
     output read_job_t job_o,            ///< fetch of the program
     output logic      job_valid_o,
     input  logic      job_ready_i,
@@ -66,6 +67,7 @@ module m3vit_sequencer
   assign clear_o = state_q == Clear;
   assign finished = state_q == Clear && clear_q == '1;
   assign done_o = state_q == Run && state_d == Idle;
+  assign ready_o = state_q != Idle && state_d == Idle;
   assign error_o = !reported_q && (finished || (state_q == Flush && silent));
   assign error_code_o = error_q;
 

@@ -34,6 +34,7 @@ TYPES = """
   typedef logic [39:0] addr_t;  ///< byte address
   typedef logic [25:0] words_t;  ///< number of DRAM words
   typedef logic [PortBits-1:0] beat_t;  ///< one beat of one AXI port
+  typedef logic [RegisterBits-1:0] register_t;  ///< byte offset of a register
 
   /// Channel record of a packed linear layer (sim/layout.py).
   typedef struct packed {
@@ -307,7 +308,7 @@ TYPES = """
     logic load;
   } events_t;
 
-  /// Counters of one operation; register names in sim/regmap.py.
+  /// Counters of one operation; the first word of a slot of COUNTERS in sim/regmap.py is the last field.
   typedef struct packed {
     logic [31:0] loads;
     logic [31:0] experts;
@@ -366,7 +367,10 @@ def constants() -> dict[str, int]:
         "MaxOps": program.MAX_OPS,
         "ProgramVersion": program.PROGRAM_VERSION,
         "HardwareVersion": regmap.HARDWARE_VERSION,
+        "BackendRtl": regmap.Backend.RTL.value,
+        "RegisterBits": regmap.ADDRESS_BITS,
         "TaskSlots": regmap.TASK_SLOTS,
+        "SlotWords": regmap.SLOT_WORDS,
     }
 
 
@@ -390,8 +394,8 @@ def package() -> str:
     lines.append(f"  localparam logic [31:0] CheckWord = 32'h{program.CHECK_WORD:08X};")
     lines.append(f"  localparam logic [31:0] IdValue = 32'h{regmap.ID_VALUE:08X};")
     lines.append(f"  localparam int unsigned FlagRenormalise = {program.Flag.RENORMALISE.value};\n")
-    lines += [f"  localparam logic [11:0] Reg{camel(r.name)} = 12'h{r.offset:03X};" for r in regmap.REGISTERS]
+    registers = regmap.REGISTERS + regmap.TABLES
+    lines += [f"  localparam logic [RegisterBits-1:0] Reg{camel(r.name)} = 'h{r.offset:04X};" for r in registers]
     lines += [f"  localparam int unsigned Mode{camel(m.name or '')} = {m.value};" for m in regmap.Mode]
-    lines.append(f"  localparam logic [11:0] RegTaskTable = 12'h{regmap.TASK_TABLE:03X};")
     enums = enum(regmap.Error, "Error", "error_e", 8) + enum(program.Opcode, "Op", "opcode_e", 8)
     return LICENCE + HEADER + "\n".join(lines) + "\n" + enums + mantissas() + TYPES

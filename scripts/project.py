@@ -34,8 +34,8 @@ def project(
         print_resources(hardware, need)
     else:
         typer.echo("resources: unknown until Vitis HLS has synthesised the design")
-    tools = "Vivado" if backend is Backend.rtl else "Vitis HLS and Vivado"
-    typer.echo(f"Tcl scripts: {f'run against stand-ins for {tools}' if checked else 'not checked, there is no Tcl here'}")
+    how = "run against stand-ins for the tools" if checked else "not checked, there is no Tcl here"
+    typer.echo(f"Tcl scripts: {how}")
     typer.echo(f"wrote {out}; {out}/README.md says how to build and run it")
 
 

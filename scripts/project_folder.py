@@ -26,7 +26,7 @@ from m3vit.scripts.project_hls import write_hls
 from m3vit.scripts.project_rtl import write_rtl
 from m3vit.scripts.project_vectors import Vector, make_vectors, write_vectors
 from m3vit.scripts.tcl_check import check_project
-from m3vit.sim import driver, host_image, program, regmap
+from m3vit.sim import driver, host_image, host_memory, program, regmap
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.resources import Resources
 
@@ -34,7 +34,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates" / "project"
 COMMON = "common"
 README = "README.md"
 MARKER = "project.json"
-HOST_MODULES = (driver, host_image, program, regmap)
+HOST_MODULES = (driver, host_image, host_memory, program, regmap)
 """Modules of m3vit.sim that run on the board; they import each other, NumPy and the standard library only."""
 
 
@@ -115,9 +115,7 @@ def write_project(pathways: Pathways, backend: Backend, need: Resources | None, 
     return checked
 
 
-def _write_backend(
-    pathways: Pathways, backend: Backend, vectors: Mapping[str, Vector], folder: Path
-) -> dict[str, Any]:
+def _write_backend(pathways: Pathways, backend: Backend, vectors: Mapping[str, Vector], folder: Path) -> dict[str, Any]:
     if backend is Backend.hls:
         return write_hls(pathways, vectors, folder)
     return write_rtl(pathways.first.config.hardware, folder)

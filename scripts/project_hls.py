@@ -4,15 +4,15 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from m3vit.hls.config_header import config_header
+from m3vit.hls.csim import ap_types, kernel_files
+from m3vit.hls.headers import CONFIG_HEADER, config_header
 from m3vit.model.config import HardwareConfig
-from m3vit.model.errors import UserError
 from m3vit.scripts.project_vectors import Vector
 from m3vit.sim import regmap
+from m3vit.sim.host_image import UNIT
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import PROGRAM_VERSION
 
@@ -24,12 +24,6 @@ IP = {
     "reset": "ap_rst_n",
     "interrupt": "interrupt",
 }
-KERNELS = Path(__file__).resolve().parents[1] / "hls" / "kernels"
-CONFIG = "m3vit_config.h"
-AP_TYPES = Path("templates", "vivado", "ap_types")
-"""Below the package of hls4ml: the arbitrary-precision types that Xilinx published under Apache-2.0."""
-UNIT = 32
-"""Rows of the result have a pitch of a multiple of this many channels."""
 CONTROL_NAMES = {"CONTROL": "AP_CTRL", "GLOBAL_IRQ": "GIE", "IRQ_ENABLE": "IER", "IRQ_STATUS": "ISR"}
 """Registers of the block protocol and their names in the driver that Vitis HLS generates."""
 
@@ -50,7 +44,7 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
     """
     hardware = pathways.first.config.hardware
     write_sources(hardware, folder / "src")
-    shutil.copytree(find_ap_types(), folder / "ap_types")
+    shutil.copytree(ap_types(), folder / "ap_types")
     (folder / "test").mkdir()
     table = [_write_vector(pathways, vector, folder / "test") for vector in vectors.values()]
     return {
@@ -71,21 +65,10 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
 
 def write_sources(hardware: HardwareConfig, folder: Path) -> None:
     """Copy the kernels and generate the header with the sizes of the design."""
-    skip = shutil.ignore_patterns("*.py", "__pycache__", CONFIG)
-    shutil.copytree(KERNELS, folder, ignore=skip)
-    (folder / CONFIG).write_text(config_header(hardware))
-
-
-def find_ap_types() -> Path:
-    """Folder of the open ap_types.
-
-    Raises:
-        UserError: hls4ml is not installed.
-    """
-    spec = find_spec("hls4ml")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("the HLS project takes ap_types from hls4ml, which is not installed; pip install hls4ml")
-    return Path(spec.submodule_search_locations[0]) / AP_TYPES
+    folder.mkdir()
+    for path in kernel_files():
+        shutil.copyfile(path, folder / path.name)
+    (folder / CONFIG_HEADER).write_text(config_header(hardware))
 
 
 def registers() -> Iterator[tuple[str, int, bool]]:

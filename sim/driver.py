@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Host driver of the accelerator, for a board (PYNQ) and for the simulated accelerator alike.
+"""Host driver of both accelerators, RTL and HLS, for a board (PYNQ) and for the simulated accelerator alike.
 
-Needs the standard library, NumPy and its neighbours `regmap`, `program` and `host_image`; pynq only in
+Needs the standard library, NumPy and its neighbours `regmap`, `program`, `host_image` and `host_memory`; pynq only in
 `Accelerator.from_overlay`. Works with Python 3.10, which PYNQ images bring. All calls are synchronous.
 Shapes: H x W pixels, N tokens, D channels of the residual stream, R rows and C channels of the result.
 """
@@ -16,19 +16,23 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.sim.host_image import AcceleratorError, Bytes, Capacity, Image, Task, read_image
-from m3vit.sim.program import PROGRAM_VERSION, Op, Opcode
+from m3vit.sim.host_image import AcceleratorError, Bytes, Capacity, Image, Task, read_image, result_bytes, source_format
+from m3vit.sim.host_memory import ALIGNMENT, Allocate, Buffer, Memory
+from m3vit.sim.program import PROGRAM_VERSION
 from m3vit.sim.regmap import (
-    COUNTER_SLOTS,
     ERROR_TEXT,
     HARDWARE_VERSION,
     ID_VALUE,
+    NO_TASK,
     OFFSET,
     TASK_SLOTS,
+    WINDOW_BYTES,
+    Backend,
     Control,
     Error,
+    Interrupt,
     Mode,
-    Status,
+    counter_slot,
     task_entry,
 )
 
@@ -36,6 +40,7 @@ __all__ = [
     "ALIGNMENT",
     "Accelerator",
     "AcceleratorError",
+    "Backend",
     "Buffer",
     "Counters",
     "Image",
@@ -45,12 +50,9 @@ __all__ = [
     "result_bytes",
 ]
 
-ALIGNMENT = 1024
-"""The accelerator addresses memory in stripes of this many bytes."""
 POLL_SECONDS = 50e-6
-MAX_ADDRESS = 1 << 40
-UNIT = 32
-"""Rows of residual stream and result have a pitch of a multiple of this many channels."""
+TIMEOUT = 10.0
+"""Seconds; no run takes that long."""
 
 
 class Registers(Protocol):
@@ -63,35 +65,17 @@ class Registers(Protocol):
         """Write the 32-bit register at a byte offset."""
 
 
-class Buffer(Protocol):
-    """Physically contiguous memory that NumPy can index; `pynq.Buffer` is one."""
-
-    @property
-    def physical_address(self) -> int:
-        """Address of the first byte as the accelerator sees it."""
-
-    def flush(self) -> Any:
-        """Make the host's writes visible to the accelerator."""
-
-    def invalidate(self) -> Any:
-        """Make the accelerator's writes visible to the host."""
-
-    def freebuffer(self) -> Any:
-        """Give the memory back."""
-
-
-Allocate = Callable[[tuple[int], Any], Any]
-"""`allocate(shape, dtype)` returns a NumPy array that is also a `Buffer`; `pynq.allocate` does."""
 Pause = Callable[[float], Any]
-"""Called between two looks at STATUS with the seconds left: sleeps, or waits for the interrupt."""
+"""Called between two looks at CONTROL with the seconds left: sleeps, or waits for the interrupt."""
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What one operation did; cycles of the accelerator's clock and 64-byte DRAM words (registers OP_*).
+    """What one operation did, in the order of `regmap.COUNTER_WORDS`: cycles of the accelerator's clock, 64-byte words.
 
     Each cycle of a run belongs to one operation, so `cycles` of all operations add up to the run. Words count for the
-    operation that needs them, whenever they are read.
+    operation that needs them, whenever they are read. The HLS accelerator counts words, experts and loads only; the
+    others are 0.
     """
 
     cycles: int
@@ -103,36 +87,6 @@ class Counters:
     stall_output: int
     experts: int
     loads: int
-
-
-class Memory:
-    """An aligned block inside a larger contiguous buffer."""
-
-    def __init__(self, allocate: Allocate, size: int) -> None:
-        self._buffer: Buffer = allocate((size + ALIGNMENT,), np.uint8)
-        skip = -self._buffer.physical_address % ALIGNMENT
-        self.address = self._buffer.physical_address + skip
-        self.data: Bytes = np.asarray(self._buffer)[skip : skip + size]
-        if self.address + size > MAX_ADDRESS:
-            raise AcceleratorError(f"the buffer at 0x{self.address:X} lies beyond the accelerator's 40-bit addresses")
-
-    def fill(self, data: Bytes) -> None:
-        """Copy bytes to the start of the block, visible to the accelerator."""
-        self.data[: data.size] = data
-        self._buffer.flush()
-
-    def flush(self) -> None:
-        """Give the block to the accelerator: no stale line of the host may overwrite it."""
-        self._buffer.flush()
-
-    def fetch(self, size: int) -> Bytes:
-        """A copy of the first bytes as the accelerator left them."""
-        self._buffer.invalidate()
-        return self.data[:size].copy()
-
-    def free(self) -> None:
-        """Give the memory back."""
-        self._buffer.freebuffer()
 
 
 class Accelerator:
@@ -169,17 +123,40 @@ class Accelerator:
 
         Args:
             bitstream: `m3vit.bit`, with `m3vit.hwh` beside it.
-            name: cell of the accelerator in the block design.
+            name: cell of the accelerator in the block design, the same for both backends.
+
+        Raises:
+            AcceleratorError: the bitstream is not one of ours.
         """
         import pynq
 
         overlay = pynq.Overlay(str(bitstream))
-        entry = overlay.ip_dict[name]
+        entry = overlay.ip_dict.get(name)
+        if entry is None or entry["addr_range"] < WINDOW_BYTES:
+            raise AcceleratorError(
+                f"{bitstream} has no cell {name} with {WINDOW_BYTES} bytes of registers; "
+                "use a bitstream that was built from a project of the m3vit that made this driver"
+            )
         return cls(pynq.MMIO(entry["phys_addr"], entry["addr_range"]), pynq.allocate, keep=overlay)
 
     @property
+    def backend(self) -> Backend:
+        """Which of the two accelerators the bitstream holds.
+
+        Raises:
+            AcceleratorError: none that this driver knows.
+        """
+        self._identify()
+        return Backend(self._read("VERSION") >> 16 & 0xFF)
+
+    @property
     def capacity(self) -> Capacity:
-        """Capacity of the bitstream, from its registers."""
+        """Capacity of the bitstream, from its registers.
+
+        Raises:
+            AcceleratorError: there is no accelerator that this driver knows.
+        """
+        self._identify()
         first, second, third = (self._read(f"CAPACITY{i}") for i in range(3))
         return Capacity(
             lanes=first & 0xFF,
@@ -193,12 +170,18 @@ class Accelerator:
 
     @property
     def mode(self) -> Mode:
-        """Schedule of the next runs; no flag is the accelerator's own, the others are there to compare with."""
+        """Schedule of the next runs; no flag is the accelerator's own, the others are there to compare with.
+
+        Raises:
+            AcceleratorError: the accelerator is busy, or is the HLS one, which has no other schedules.
+        """
         return Mode(self._read("MODE") & 0xF)
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
         self._check_idle()
+        if mode and self.backend is not Backend.RTL:
+            raise AcceleratorError(f"the {self.backend.name} accelerator has one schedule; leave mode at 0")
         self._write("MODE", mode)
 
     @property
@@ -219,10 +202,9 @@ class Accelerator:
             AcceleratorError: the folder is damaged or does not fit this bitstream, or the accelerator is busy.
         """
         image = read_image(Path(folder))
-        self._check_identity()
-        if not self.capacity.runs(image.capacity):
+        if not (capacity := self.capacity).runs(image.capacity):
             raise AcceleratorError(
-                f"the pathway was exported for hardware with {image.capacity}, but the bitstream has {self.capacity}; "
+                f"the pathway was exported for hardware with {image.capacity}, but the bitstream has {capacity}; "
                 "use the bitstream that was built from this pathway's project or export for this hardware"
             )
         self._check_idle()
@@ -246,7 +228,7 @@ class Accelerator:
         self._check_idle()
         self._write("TASK", slot)
 
-    def run(self, task: str, source: npt.NDArray[Any], timeout: float = 10.0) -> npt.NDArray[np.int16]:
+    def run(self, task: str, source: npt.NDArray[Any], timeout: float = TIMEOUT) -> npt.NDArray[np.int16]:
         """Run the whole program of a task on one input.
 
         Args:
@@ -264,7 +246,7 @@ class Accelerator:
         """
         entry = self.image.task(task)
         first, last = self.image.operation(task, 0), self.image.operation(task, entry.operations - 1)
-        shape, kind = _source_format(first)
+        shape, kind = source_format(first)
         if source.shape != shape or source.dtype != kind:
             wanted, got = f"{shape} {np.dtype(kind)}", f"{source.shape} {source.dtype}"
             raise ValueError(f"the input of task '{task}' must be {wanted}, not {got}")
@@ -276,43 +258,43 @@ class Accelerator:
         self.select(task)
         self._write_address("SOURCE", source_block.address)
         self._write_address("RESULT", result_block.address)
-        self._write("CONTROL", Control.CLEAR)
-        self._write("CONTROL", Control.START)
+        self._start()
         self.wait(timeout)
         result = result_block.fetch(size).view("<i2").reshape(last.rows, -1)
         return np.ascontiguousarray(result[:, : last.out_features], np.int16)
 
-    def wait(self, timeout: float = 10.0) -> None:
-        """Wait for the end of a run.
+    def wait(self, timeout: float = TIMEOUT) -> None:
+        """Wait for the end of a run; returns at once if none is under way.
 
         Raises:
             AcceleratorError: the run failed, or `timeout` seconds passed; then the accelerator still owns its buffers.
         """
-        deadline = self._clock() + timeout
-        while not (status := Status(self._read("STATUS") & 7)) & (Status.DONE | Status.ERROR):
-            left = deadline - self._clock()
-            if left <= 0:
-                raise AcceleratorError(f"the accelerator did not finish within {timeout:g} s (STATUS {status!r})")
-            self._pause(left)
-        if Status.ERROR in status:
-            raise self._failure()
+        if error := self._wait(timeout):
+            raise _failure(error)
 
     def counters(self, op_index: int) -> Counters:
-        """Counters of an operation of the last run; zeros for one that had no cycle and read nothing."""
-        self._write("COUNTER_OP", op_index % COUNTER_SLOTS)
-        return Counters(**{name: self._read(f"OP_{name.upper()}") for name in Counters.__dataclass_fields__})
+        """Counters of an operation of the last run; zeros for one that had no cycle and read nothing.
+
+        Raises:
+            ValueError: no such operation.
+        """
+        slot = counter_slot(op_index)
+        count = len(Counters.__dataclass_fields__)
+        return Counters(*(int(self._registers.read(slot + 4 * word)) for word in range(count)))
 
     def run_cycles(self) -> int:
-        """Cycles from start to end of the last run."""
+        """Cycles from start to end of the last run; 0 from the HLS accelerator, which cannot count them."""
         return self._read("RUN_CYCLES")
 
     def enable_interrupt(self, enabled: bool = True) -> None:
-        """Raise the interrupt line while a run has ended and its status is not cleared."""
-        self._write("IRQ_ENABLE", int(enabled))
+        """Raise the interrupt line at the end of each run, until `clear` or the next run."""
+        self._write("IRQ_ENABLE", Interrupt.DONE if enabled else 0)
+        self._write("GLOBAL_IRQ", int(enabled))
 
     def clear(self) -> None:
-        """Clear DONE and ERROR, which also lowers the interrupt line."""
-        self._write("CONTROL", Control.CLEAR)
+        """Forget the end of the last run, which also lowers the interrupt line; errors and counters stay."""
+        self._read("CONTROL")  # clears DONE
+        self._write("IRQ_STATUS", self._read("IRQ_STATUS"))  # toggles what is set
 
     def close(self) -> None:
         """Free all buffers.
@@ -342,28 +324,51 @@ class Accelerator:
             self._registers.write(task_entry(slot), task.program_offset)
             self._registers.write(task_entry(slot) + 4, task.operations)
 
-    def _check_identity(self) -> None:
+    def _identify(self) -> None:
+        """Check what is there. Outputs of an HLS kernel read 0 until it has run once, so it runs without a task."""
+        error = self._run_nothing() if self._read("ID") == 0 else Error.TASK
         found, version = self._read("ID"), self._read("VERSION")
         if found != ID_VALUE:
             raise AcceleratorError(
                 f"there is no m3vit accelerator at this address: ID reads 0x{found:08X} instead of 0x{ID_VALUE:08X}"
             )
-        if version & 0xFFFF != (wanted := HARDWARE_VERSION | PROGRAM_VERSION << 8):
+        wanted = HARDWARE_VERSION | PROGRAM_VERSION << 8
+        if version & 0xFFFF != wanted or version >> 16 not in set(Backend):
             raise AcceleratorError(
-                f"the bitstream has VERSION 0x{version & 0xFFFF:04X}, but this driver needs 0x{wanted:04X}; "
+                f"the bitstream has VERSION 0x{version:06X}, but this driver needs 0x{wanted:06X} or another BACKEND; "
                 "build the project again with the m3vit that made this driver"
             )
+        if error != Error.TASK:
+            raise AcceleratorError(f"a run without a task ended with ERROR_CODE {error}; configure the FPGA again")
+
+    def _run_nothing(self) -> int:
+        """ERROR_CODE of a run of no task."""
+        self._check_idle()
+        self._write("TASK", NO_TASK)
+        self._start()
+        return self._wait()
+
+    def _start(self) -> None:
+        self.clear()
+        self._write("CONTROL", Control.START)
+
+    def _wait(self, timeout: float = TIMEOUT) -> int:
+        """ERROR_CODE at the end of a run."""
+        deadline = self._clock() + timeout
+        while Control.START in (control := self._control()) and Control.DONE not in control:
+            left = deadline - self._clock()
+            if left <= 0:
+                raise AcceleratorError(f"the accelerator did not finish within {timeout:g} s (CONTROL {control!r})")
+            self._pause(left)
+        return self._read("ERROR_CODE")
 
     def _check_idle(self) -> None:
-        if self._read("STATUS") & Status.BUSY:
+        if Control.START in self._control():
             raise AcceleratorError("the accelerator is busy; wait for the run to end or configure the FPGA again")
 
-    def _failure(self) -> AcceleratorError:
-        number = self._read("ERROR_CODE") & 0xFF
-        if number not in set(Error):
-            return AcceleratorError(f"the run failed with the unknown error code {number}")
-        code = Error(number)
-        return AcceleratorError(f"the run failed: {ERROR_TEXT[code]} (ERROR_CODE {number})", code)
+    def _control(self) -> Control:
+        """CONTROL; the accelerator clears DONE and READY when they are read."""
+        return Control(self._read("CONTROL"))
 
     def _read(self, name: str) -> int:
         return int(self._registers.read(OFFSET[name]))
@@ -376,17 +381,12 @@ class Accelerator:
         self._write(f"{name}_HI", address >> 32)
 
 
-def result_bytes(store: Op) -> int:
-    """Bytes that a STORE operation writes: int16 rows, their channels rounded up to whole units."""
-    return 2 * store.rows * -(-store.out_features // UNIT) * UNIT
-
-
-def _source_format(first: Op) -> tuple[tuple[int, ...], type[np.generic]]:
-    """Shape and type of what a program whose first operation is `first` takes in."""
-    if first.opcode is Opcode.LOAD:
-        return (first.rows, first.in_features), np.int16
-    return (first.operands[1], first.operands[2], 3), np.uint8
-
-
 def _as_bytes(array: npt.NDArray[Any]) -> Bytes:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _failure(number: int) -> AcceleratorError:
+    if number not in set(Error):
+        return AcceleratorError(f"the run failed with the unknown error code {number}")
+    code = Error(number)
+    return AcceleratorError(f"the run failed: {ERROR_TEXT[code]} (ERROR_CODE {number})", code)

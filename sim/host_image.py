@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Pathway folders as a board reads them: memory image, task table, hardware. Standard library and NumPy only.
+"""Pathway folders as a board reads them: memory image, task table, hardware, formats. Standard library and NumPy only.
 
 `sim/pathway.py` writes the folder and is the reader for everything but a board; tests hold the two together.
 """
@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.sim.program import OP_BYTES, Op
+from m3vit.sim.program import OP_BYTES, Op, Opcode
 from m3vit.sim.regmap import Error
 
 Bytes = npt.NDArray[np.uint8]
 PATHWAY_VERSION = 2
+UNIT = 32
+"""Rows of residual stream and result have a pitch of a multiple of this many channels."""
 BLANK = "0" * 64
 """Stands for the manifest's own checksum while that is computed."""
 
@@ -93,6 +95,18 @@ class Image:
         if name not in self.tasks:
             raise ValueError(f"there is no task '{name}' in this pathway; choose one of {', '.join(self.tasks)}")
         return self.tasks[name]
+
+
+def result_bytes(store: Op) -> int:
+    """Bytes that a STORE operation writes: int16 rows, their channels rounded up to whole units."""
+    return 2 * store.rows * -(-store.out_features // UNIT) * UNIT
+
+
+def source_format(first: Op) -> tuple[tuple[int, ...], type[np.generic]]:
+    """Shape and type of what a program whose first operation is `first` takes in."""
+    if first.opcode is Opcode.LOAD:
+        return (first.rows, first.in_features), np.int16
+    return (first.operands[1], first.operands[2], 3), np.uint8
 
 
 def read_image(folder: Path) -> Image:

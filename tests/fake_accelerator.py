@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""A register file in Python behind which golden runs: the accelerator as the driver sees it, for its error paths.
+"""A register file in Python behind which golden runs: both accelerators as the driver sees them, for its error paths.
 
 Host and accelerator see different copies of a buffer until `flush` or `invalidate`, as with a non-coherent cache.
 """
@@ -15,17 +15,21 @@ from m3vit.sim.golden.executor import Executor, source_format
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import PROGRAM_VERSION
 from m3vit.sim.regmap import (
+    COUNTERS,
     HARDWARE_VERSION,
     ID_VALUE,
     OFFSET,
+    REGISTERS,
+    SLOT_WORDS,
+    TASK_SLOTS,
     TASK_TABLE,
+    Backend,
     Control,
     Error,
-    Status,
     task_entry,
 )
 
-COUNTERS = [name for name in OFFSET if name.startswith("OP_")]
+WRITABLE = {r.offset for r in REGISTERS if r.access == "rw"} | set(range(TASK_TABLE, TASK_TABLE + 8 * TASK_SLOTS, 4))
 
 
 class FakeBuffer(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -75,23 +79,33 @@ class FakeMemory:
 
 
 class FakeAccelerator:
-    """Registers of an accelerator that runs the programs of `pathways` with golden, after `delay` looks at STATUS."""
+    """Registers of an accelerator that runs the programs of `pathways` with golden, after `delay` looks at CONTROL.
 
-    def __init__(self, pathways: Pathways, memory: FakeMemory, delay: int = 2) -> None:
+    Attributes:
+        fail_with: ERROR_CODE of the next runs.
+        hang: runs do not end.
+        writes: all writes, in order.
+        control: START and what has happened since CONTROL was read.
+    """
+
+    def __init__(self, pathways: Pathways, memory: FakeMemory, delay: int = 2, backend: Backend = Backend.RTL) -> None:
         hardware = pathways.first.config.hardware
-        self.pathways, self.memory, self.delay = pathways, memory, delay
+        self.pathways, self.memory, self.delay, self.backend = pathways, memory, delay, backend
         self.fail_with: Error | int | None = None
         self.hang = False
         self.writes: list[tuple[int, int]] = []
+        self.control = Control(0)
         self.words = dict.fromkeys(OFFSET.values(), 0)
-        self.words |= dict.fromkeys(range(TASK_TABLE, TASK_TABLE + 128, 4), 0xBAD)
-        self.set(
-            ID=ID_VALUE,
-            VERSION=HARDWARE_VERSION | PROGRAM_VERSION << 8,
-            CAPACITY0=hardware.lanes | hardware.groups << 8 | hardware.max_tokens << 16,
-            CAPACITY1=hardware.max_dim | hardware.max_hidden << 16,
-            CAPACITY2=hardware.max_top_k | hardware.max_block << 16,
-        )
+        self.words |= dict.fromkeys(range(TASK_TABLE, TASK_TABLE + 8 * TASK_SLOTS, 4), 0xBAD)
+        self.identity = {
+            "ID": ID_VALUE,
+            "VERSION": HARDWARE_VERSION | PROGRAM_VERSION << 8 | backend << 16,
+            "CAPACITY0": hardware.lanes | hardware.groups << 8 | hardware.max_tokens << 16,
+            "CAPACITY1": hardware.max_dim | hardware.max_hidden << 16,
+            "CAPACITY2": hardware.max_top_k | hardware.max_block << 16,
+        }
+        if backend is Backend.RTL:  # HLS writes its outputs in the first run
+            self.set(**self.identity)
         self._left = 0
 
     def set(self, **registers: int) -> None:
@@ -103,28 +117,47 @@ class FakeAccelerator:
         """A register without side effects."""
         return self.words[OFFSET[name]]
 
+    @property
+    def interrupt(self) -> bool:
+        """Level of the interrupt line."""
+        return bool(self.get("GLOBAL_IRQ") and self.get("IRQ_STATUS"))
+
     def read(self, offset: int) -> int:
-        if offset == OFFSET["STATUS"] and self.get("STATUS") == Status.BUSY and not self.hang:
+        if COUNTERS <= offset < COUNTERS + (1 << 13):
+            op, word = divmod((offset - COUNTERS) // 4, SLOT_WORDS)
+            return 1000 * op + word
+        return self.words[offset] if offset else self._read_control()
+
+    def _read_control(self) -> int:
+        if Control.START in self.control and not self.hang:
             self._left -= 1
             if self._left <= 0:
                 self._finish()
-        if offset in [OFFSET[name] for name in COUNTERS]:
-            return 1000 * self.get("COUNTER_OP") + offset
-        return self.words[offset]
+        idle = 0 if Control.START in self.control else Control.IDLE
+        value = self.control | idle | (Control.INTERRUPT if self.interrupt else 0)
+        self.control &= Control.START
+        return int(value)
 
     def write(self, offset: int, value: int) -> None:
         assert type(value) is int
         assert 0 <= value < 1 << 32
         self.writes.append((offset, value))
-        if offset != OFFSET["CONTROL"]:
+        if offset == OFFSET["CONTROL"]:
+            self._start(value)
+        elif offset == OFFSET["IRQ_STATUS"]:
+            self.words[offset] ^= value
+        else:
+            assert offset in WRITABLE, f"0x{offset:X} is not to be written"
             self.words[offset] = value
-        elif value == Control.CLEAR:
-            self.set(STATUS=0, ERROR_CODE=0)
-        elif value == Control.START:
-            assert self.get("STATUS") == 0
-            assert not self.memory.dirty()
-            self._left = self.delay
-            self.set(STATUS=int(Status.BUSY))
+
+    def _start(self, value: int) -> None:
+        assert (value, self.control) == (Control.START, 0), "the driver forgets the last run, then starts"
+        assert not self.interrupt
+        assert not self.memory.dirty()
+        self._left = self.delay
+        self.control = Control.START
+        if self.backend is Backend.RTL:  # HLS writes no output before it runs
+            self.set(ERROR_CODE=0)
 
     def address(self, name: str) -> int:
         """An address from its two registers."""
@@ -132,12 +165,19 @@ class FakeAccelerator:
         assert value % 1024 == 0
         return value
 
+    def end(self) -> None:
+        """The end of a run."""
+        self.control = Control.DONE | Control.READY
+        self.set(IRQ_STATUS=self.get("IRQ_STATUS") | self.get("IRQ_ENABLE"))
+
     def _finish(self) -> None:
-        if self.fail_with is not None:
-            self.set(STATUS=int(Status.ERROR), ERROR_CODE=int(self.fail_with))
-            return
-        self._run()
-        self.set(STATUS=int(Status.DONE), RUN_CYCLES=4711)
+        self.set(**self.identity)
+        if self.fail_with is None and self.get("TASK") < TASK_SLOTS:
+            self._run()
+            self.set(ERROR_CODE=0, RUN_CYCLES=4711)
+        else:
+            self.set(ERROR_CODE=int(Error.TASK if self.fail_with is None else self.fail_with))
+        self.end()
 
     def _run(self) -> None:
         entry = task_entry(self.get("TASK"))

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Stands in for pynq: answers a run with the vector whose inputs it was given, FLIP integers off.
 
-Runs in the host folder of a project. CAPACITY holds the three capacity registers.
+Runs in the host folder of a project. CAPACITY holds the three capacity registers, BACKEND the one of VERSION: like a
+kernel of Vitis HLS, any but 0 has no outputs before its first run.
 """
 
 import os
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from m3vit.sim.program import PROGRAM_VERSION
-from m3vit.sim.regmap import HARDWARE_VERSION, ID_VALUE, OFFSET, Control, Status
+from m3vit.sim.regmap import HARDWARE_VERSION, ID_VALUE, NO_TASK, OFFSET, WINDOW_BYTES, Control, Error
 
 BUFFERS: list["Buffer"] = []
 VECTORS = [np.load(path) for path in sorted(Path("vectors").glob("*.npz"))]
 CAPACITY = [int(word) for word in os.environ["CAPACITY"].split()]
+BACKEND = int(os.environ.get("BACKEND", "0"))
 
 
 class Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
@@ -48,16 +50,17 @@ def at(address: int) -> Any:
 class Overlay:
     def __init__(self, path: str) -> None:
         assert Path(path).name == "m3vit.bit", path
-        self.ip_dict = {"m3vit_accelerator_0": {"phys_addr": 0xA0000000, "addr_range": 4096}}
+        self.ip_dict = {"m3vit_accelerator_0": {"phys_addr": 0xA0000000, "addr_range": WINDOW_BYTES}}
 
 
 class MMIO:
     def __init__(self, address: int, size: int) -> None:
-        assert (address, size) == (0xA0000000, 4096)
-        self.words = dict(zip((8, 12, 16), CAPACITY, strict=True)) | {
-            0: ID_VALUE,
-            4: HARDWARE_VERSION | PROGRAM_VERSION << 8,
+        assert (address, size) == (0xA0000000, WINDOW_BYTES)
+        self.outputs = {OFFSET[f"CAPACITY{index}"]: word for index, word in enumerate(CAPACITY)} | {
+            OFFSET["ID"]: ID_VALUE,
+            OFFSET["VERSION"]: HARDWARE_VERSION | PROGRAM_VERSION << 8 | BACKEND << 16,
         }
+        self.words = {} if BACKEND else dict(self.outputs)
 
     def read(self, offset: int) -> int:
         return self.words.get(offset, 0)
@@ -65,8 +68,13 @@ class MMIO:
     def write(self, offset: int, value: int) -> None:
         self.words[offset] = value
         if offset == OFFSET["CONTROL"]:
-            self.words[OFFSET["STATUS"]] = Status.DONE if value == Control.START else 0
-            if value == Control.START:
+            assert value == Control.START
+            empty = self.words[OFFSET["TASK"]] == NO_TASK
+            self.words |= self.outputs | {
+                OFFSET["CONTROL"]: Control.DONE | Control.IDLE | Control.READY,
+                OFFSET["ERROR_CODE"]: Error.TASK if empty else Error.NONE,
+            }
+            if not empty:
                 self.start()
 
     def start(self) -> None:

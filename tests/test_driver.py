@@ -8,6 +8,8 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,21 @@ from m3vit.sim.golden.executor import Executor
 from m3vit.sim.host_image import read_image
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.program import PROGRAM_VERSION
-from m3vit.sim.regmap import ERROR_TEXT, HARDWARE_VERSION, OFFSET, TASK_SLOTS, Error, Status, task_entry
+from m3vit.sim.regmap import (
+    COUNTER_WORDS,
+    ERROR_TEXT,
+    HARDWARE_VERSION,
+    NO_TASK,
+    OFFSET,
+    TASK_SLOTS,
+    WINDOW_BYTES,
+    Backend,
+    Control,
+    Error,
+    Interrupt,
+    counter_slot,
+    task_entry,
+)
 from m3vit.sim.synthetic import random_moe, random_pathways, random_residual
 
 
@@ -43,15 +59,30 @@ def memory() -> FakeMemory:
     return FakeMemory()
 
 
+@pytest.fixture(params=list(Backend), ids=lambda backend: backend.name)
+def fake(request: pytest.FixtureRequest, pathways: Pathways, memory: FakeMemory) -> FakeAccelerator:
+    return FakeAccelerator(pathways, memory, backend=request.param)
+
+
 @pytest.fixture
-def fake(pathways: Pathways, memory: FakeMemory) -> FakeAccelerator:
+def rtl(pathways: Pathways, memory: FakeMemory) -> FakeAccelerator:
     return FakeAccelerator(pathways, memory)
 
 
 @pytest.fixture
-def accelerator(fake: FakeAccelerator, memory: FakeMemory) -> Accelerator:
+def hls(pathways: Pathways, memory: FakeMemory) -> FakeAccelerator:
+    return FakeAccelerator(pathways, memory, backend=Backend.HLS)
+
+
+@pytest.fixture
+def accelerator(fake: FakeAccelerator) -> Accelerator:
+    return drive(fake)
+
+
+def drive(fake: FakeAccelerator) -> Accelerator:
+    """The driver, for which a second passes between two looks at the clock."""
     ticks = iter(range(10**6))
-    return Accelerator(fake, memory.allocate, pause=lambda left: None, clock=lambda: float(next(ticks)))
+    return Accelerator(fake, fake.memory.allocate, pause=lambda left: None, clock=lambda: float(next(ticks)))
 
 
 @pytest.fixture
@@ -105,18 +136,73 @@ def test_load_fills_the_whole_task_table(loaded: Accelerator, fake: FakeAccelera
     assert fake.address("MEMORY") > 1 << 32
 
 
-def test_counters_name_their_registers(loaded: Accelerator) -> None:
-    loaded.run("edges", image())
-    counters = dataclasses.asdict(loaded.counters(5))
-    assert counters == {name: 5000 + OFFSET[f"OP_{name.upper()}"] for name in counters}
-    assert len(counters) == sum(name.startswith("OP_") for name in OFFSET)
+def test_counters_have_the_words_of_the_map(loaded: Accelerator) -> None:
+    names = [counter.name for counter in COUNTER_WORDS]
+    for op in (0, 5, 127):
+        assert dataclasses.asdict(loaded.counters(op)) == {name: 1000 * op + i for i, name in enumerate(names)}
+    for op in (-1, 128):
+        with pytest.raises(ValueError, match=f"operation {op} must be in 0..127"):
+            loaded.counters(op)
+    assert counter_slot(127) + 64 == WINDOW_BYTES
 
 
-def test_mode_is_a_register(loaded: Accelerator, fake: FakeAccelerator) -> None:
-    assert loaded.mode == Mode(0)
-    loaded.mode = Mode.TOKEN_ORDER | Mode.NO_PREFETCH
-    assert fake.get("MODE") == 5
-    assert loaded.mode == Mode.TOKEN_ORDER | Mode.NO_PREFETCH
+def test_mode_is_a_register(rtl: FakeAccelerator) -> None:
+    accelerator = drive(rtl)
+    assert accelerator.mode == Mode(0)
+    accelerator.mode = Mode.TOKEN_ORDER | Mode.NO_PREFETCH
+    assert rtl.get("MODE") == 5
+    assert accelerator.mode == Mode.TOKEN_ORDER | Mode.NO_PREFETCH
+
+
+def test_hls_has_one_schedule(hls: FakeAccelerator) -> None:
+    accelerator = drive(hls)
+    with pytest.raises(AcceleratorError, match="the HLS accelerator has one schedule; leave mode at 0"):
+        accelerator.mode = Mode.TOKEN_ORDER
+    accelerator.mode = Mode(0)
+    assert accelerator.mode == Mode(0)
+
+
+def test_the_backend_is_read(accelerator: Accelerator, fake: FakeAccelerator) -> None:
+    assert accelerator.backend is fake.backend
+    assert accelerator.capacity.lanes == DEMO.hardware.lanes
+
+
+def test_outputs_that_read_zero_get_an_empty_run(hls: FakeAccelerator, folder: Path) -> None:
+    accelerator = drive(hls)
+    assert hls.get("ID") == 0
+    accelerator.load(folder)
+    begin = hls.writes[: hls.writes.index((OFFSET["CONTROL"], Control.START)) + 1]
+    assert begin == [(OFFSET["TASK"], NO_TASK), (OFFSET["IRQ_STATUS"], 0), (OFFSET["CONTROL"], Control.START)]
+    accelerator.load(folder)
+    accelerator.run("depth", image())
+    assert sum(offset == OFFSET["CONTROL"] for offset, _ in hls.writes) == 2
+
+
+def test_no_empty_run_where_the_outputs_are_there(rtl: FakeAccelerator, folder: Path) -> None:
+    drive(rtl).load(folder)
+    assert not [offset for offset, _ in rtl.writes if offset in (OFFSET["CONTROL"], OFFSET["TASK"])]
+
+
+@pytest.mark.parametrize(
+    ("identity", "error", "message"),
+    [({"ID": 0}, None, "ID reads 0x00000000"), ({}, Error.AXI_READ, "without a task ended with ERROR_CODE 6")],
+)
+def test_an_empty_run_that_changes_nothing_or_ends_otherwise_is_refused(
+    hls: FakeAccelerator, folder: Path, identity: dict[str, int], error: Error | None, message: str
+) -> None:
+    hls.identity |= identity
+    hls.fail_with = error
+    with pytest.raises(AcceleratorError, match=message):
+        drive(hls).load(folder)
+    assert len(hls.writes) == 3
+
+
+def test_an_empty_run_that_does_not_end_is_refused(hls: FakeAccelerator, folder: Path) -> None:
+    hls.hang = True
+    accelerator = drive(hls)
+    for message in ("did not finish", "is busy"):
+        with pytest.raises(AcceleratorError, match=message):
+            accelerator.load(folder)
 
 
 def test_buffers_are_reused_grow_and_are_freed(
@@ -160,32 +246,65 @@ def test_a_hanging_run_times_out_and_keeps_its_buffers(
     loaded: Accelerator, fake: FakeAccelerator, memory: FakeMemory
 ) -> None:
     fake.hang = True
-    with pytest.raises(AcceleratorError, match=r"did not finish within 5 s.*BUSY"):
+    with pytest.raises(AcceleratorError, match=r"did not finish within 5 s.*START"):
         loaded.run("depth", image(), timeout=5)
-    for call in (loaded.close, lambda: loaded.run("depth", image())):
+    for call in (loaded.close, lambda: loaded.run("depth", image()), lambda: loaded.select("depth")):
         with pytest.raises(AcceleratorError, match="is busy"):
             call()
     assert not any(buffer.freed for buffer in memory.buffers)
 
 
-def test_wait_pauses_between_looks_with_the_time_left(fake: FakeAccelerator, memory: FakeMemory) -> None:
-    left, now = [], iter([0.0, 1.0, 2.5])
-    accelerator = Accelerator(fake, memory.allocate, pause=left.append, clock=lambda: next(now))
-    fake.set(STATUS=int(Status.BUSY))
+def test_an_error_is_reported_while_the_memory_is_silent(loaded: Accelerator, fake: FakeAccelerator) -> None:
+    """DONE and an error code, but START stays, for bursts are under way."""
     fake.hang = True
-    accelerator._pause = lambda seconds: (left.append(seconds), len(left) == 2 and fake.set(STATUS=int(Status.DONE)))
+    loaded._start()
+    fake.control |= Control.DONE
+    fake.set(ERROR_CODE=int(Error.TIMEOUT))
+    with pytest.raises(AcceleratorError, match="memory does not answer"):
+        loaded.wait()
+    with pytest.raises(AcceleratorError, match="is busy"):
+        loaded.run("depth", image())
+
+
+def test_wait_pauses_between_looks_with_the_time_left(fake: FakeAccelerator, memory: FakeMemory) -> None:
+    left, now = list[float](), iter([0.0, 1.0, 2.5])
+    accelerator = Accelerator(fake, memory.allocate, pause=left.append, clock=lambda: next(now))
+    fake.control = Control.START
+    fake.hang = True
+    accelerator._pause = lambda seconds: (left.append(seconds), len(left) == 2 and fake.end())
     accelerator.wait(timeout=4)
     assert left == [3.0, 1.5]
 
 
+def test_wait_needs_no_done(accelerator: Accelerator, fake: FakeAccelerator) -> None:
+    """Whoever looks at CONTROL clears DONE; a run has also ended when START has fallen."""
+    fake.set(ERROR_CODE=0)
+    fake.end()
+    fake.read(OFFSET["CONTROL"])
+    accelerator.wait()
+    fake.set(ERROR_CODE=int(Error.SHAPE))
+    with pytest.raises(AcceleratorError, match=ERROR_TEXT[Error.SHAPE]):
+        accelerator.wait()
+
+
 def test_interrupt_and_clear(accelerator: Accelerator, fake: FakeAccelerator) -> None:
     accelerator.enable_interrupt()
-    assert fake.get("IRQ_ENABLE") == 1
-    accelerator.enable_interrupt(False)
-    assert fake.get("IRQ_ENABLE") == 0
-    fake.set(STATUS=int(Status.DONE))
+    assert (fake.get("IRQ_ENABLE"), fake.get("GLOBAL_IRQ")) == (Interrupt.DONE, 1)
+    fake.end()
+    assert fake.interrupt
     accelerator.clear()
-    assert fake.get("STATUS") == 0
+    assert (fake.interrupt, fake.control) == (False, 0)
+    accelerator.clear()
+    assert not fake.interrupt  # a second toggle would set it again
+    accelerator.enable_interrupt(False)
+    assert (fake.get("IRQ_ENABLE"), fake.get("GLOBAL_IRQ")) == (0, 0)
+
+
+def test_a_run_acknowledges_the_interrupt_of_the_one_before(loaded: Accelerator, fake: FakeAccelerator) -> None:
+    loaded.enable_interrupt()
+    for _ in range(2):
+        loaded.run("depth", image())
+        assert fake.interrupt
 
 
 @pytest.mark.parametrize(
@@ -194,8 +313,9 @@ def test_interrupt_and_clear(accelerator: Accelerator, fake: FakeAccelerator) ->
         ({"ID": 0xDEADBEEF}, "no m3vit accelerator at this address: ID reads 0xDEADBEEF"),
         (
             {"VERSION": 0x0101},
-            f"VERSION 0x0101, but this driver needs 0x{HARDWARE_VERSION | PROGRAM_VERSION << 8:04X}",
+            f"VERSION 0x000101, but this driver needs 0x{HARDWARE_VERSION | PROGRAM_VERSION << 8:06X}",
         ),
+        ({"VERSION": HARDWARE_VERSION | PROGRAM_VERSION << 8 | 2 << 16}, "VERSION 0x02.*another BACKEND"),
         ({"CAPACITY0": 16 | 2 << 8 | 80 << 16}, "exported for hardware with lanes 8.*bitstream has lanes 16"),
         ({"CAPACITY0": 8 | 3 << 8 | 80 << 16}, "groups 2.*groups 3"),
         ({"CAPACITY0": 8 | 2 << 8 | 79 << 16}, "max_tokens 80.*max_tokens 79"),
@@ -203,25 +323,28 @@ def test_interrupt_and_clear(accelerator: Accelerator, fake: FakeAccelerator) ->
         ({"CAPACITY1": 128 | 64 << 16}, "max_hidden 128.*max_hidden 64"),
         ({"CAPACITY2": 4 | 80 << 16}, "max_top_k 8.*max_top_k 4"),
         ({"CAPACITY2": 8 | 72 << 16}, "max_block 80.*max_block 72"),
-        ({"STATUS": 1}, "is busy"),
     ],
 )
 def test_a_foreign_bitstream_is_refused(
-    accelerator: Accelerator, fake: FakeAccelerator, folder: Path, registers: dict[str, int], message: str
+    fake: FakeAccelerator, folder: Path, registers: dict[str, int], message: str
 ) -> None:
-    fake.set(**registers)
-    fake.hang = True
-    fake.writes.clear()
+    fake.set(**fake.identity | registers)
     with pytest.raises(AcceleratorError, match=message):
-        accelerator.load(folder)
+        drive(fake).load(folder)
     assert not fake.writes
 
 
-def test_a_larger_bitstream_of_the_same_layout_is_accepted(
-    accelerator: Accelerator, fake: FakeAccelerator, folder: Path
-) -> None:
-    fake.set(CAPACITY0=8 | 2 << 8 | 1040 << 16, CAPACITY1=384 | 512 << 16, CAPACITY2=16 | 96 << 16)
-    accelerator.load(folder)
+def test_a_busy_accelerator_is_left_alone(fake: FakeAccelerator, folder: Path) -> None:
+    fake.control, fake.hang = Control.START, True
+    with pytest.raises(AcceleratorError, match="is busy"):
+        drive(fake).load(folder)
+    assert not fake.writes
+
+
+def test_a_larger_bitstream_of_the_same_layout_is_accepted(fake: FakeAccelerator, folder: Path) -> None:
+    fake.identity |= {"CAPACITY0": 8 | 2 << 8 | 1040 << 16, "CAPACITY1": 384 | 512 << 16, "CAPACITY2": 16 | 96 << 16}
+    fake.set(**fake.identity)
+    drive(fake).load(folder)
 
 
 def flip_image_byte(folder: Path) -> None:
@@ -311,3 +434,36 @@ def test_the_drivers_files_need_python_3_10_numpy_and_each_other_only() -> None:
             assert name is not None
             assert name.partition(".")[0] in sys.stdlib_module_names, f"{module.__name__} imports {name}"
         assert not {"Self", "StrEnum"} & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+class FakeOverlay:
+    """What PYNQ finds in a bitstream."""
+
+    ip_dict: ClassVar[dict[str, dict[str, int]]] = {}
+
+    def __init__(self, path: str) -> None:
+        assert path == "m3vit.bit"
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        ({"m3vit_accelerator_0": {"phys_addr": 0xA0000000, "addr_range": WINDOW_BYTES}}, True),
+        ({"m3vit_accelerator_0": {"phys_addr": 0xA0000000, "addr_range": 4096}}, False),
+        ({"axi_dma_0": {"phys_addr": 0xA0000000, "addr_range": WINDOW_BYTES}}, False),
+    ],
+)
+def test_an_overlay_is_searched_for_the_accelerator(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeAccelerator, cells: dict[str, dict[str, int]], found: bool
+) -> None:
+    def mmio(address: int, size: int) -> FakeAccelerator:
+        assert (address, size) == (0xA0000000, WINDOW_BYTES)
+        return fake
+
+    overlay = type("Overlay", (FakeOverlay,), {"ip_dict": cells})
+    monkeypatch.setitem(sys.modules, "pynq", SimpleNamespace(Overlay=overlay, MMIO=mmio, allocate=fake.memory.allocate))
+    if found:
+        assert Accelerator.from_overlay("m3vit.bit").backend is fake.backend
+    else:
+        with pytest.raises(AcceleratorError, match=r"m3vit.bit has no cell m3vit_accelerator_0 with 16384 bytes"):
+            Accelerator.from_overlay("m3vit.bit")

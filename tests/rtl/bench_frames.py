@@ -11,10 +11,10 @@ from m3vit.sim.driver import Counters, Mode, result_bytes
 from m3vit.sim.golden.executor import Step
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import GELU_BYTES, expert_bytes, layer_bytes, table_bytes
-from m3vit.sim.regmap import Control, Status
+from m3vit.sim.regmap import COUNTER_SLOTS, COUNTER_WORDS, Control, Error, Interrupt
 from rtl.expert_cache import token_order_loads
 from rtl.frames import CASES, FOLDER_VARIABLE, FRAMES_VARIABLE, HARDWARE
-from rtl.host import FRAME, IMAGES, WORD, Host, on_host
+from rtl.host import ENDED, FRAME, IMAGES, SEEN, WORD, Host, on_host
 
 SLOW, LONG = 10 * FRAME, 100 * FRAME
 """Limits of a frame with another schedule, and of any frame."""
@@ -56,33 +56,57 @@ def drawn(host: Host) -> None:
 
 
 @on_host
-def start_and_clear(host: Host) -> None:
-    """START while busy is ignored; CLEAR clears DONE and the interrupt and nothing else."""
+def block_control(host: Host) -> None:
+    """START reads 1 until the end, is ignored till then, and locks what a run uses; DONE and READY read as 1 once."""
     host.load("small")
-    host.clean()
-    cycles = host.accelerator.run_cycles()
+    cycles = host.clean()
     host.start()
     for pause in (3, 40, 400, 1500):
         host.wait(pause)
-        assert host.status() == Status.BUSY
+        assert host.control() == Control.START
         host.write("CONTROL", Control.START)
         for name in ("TASK", "MODE", "MEMORY_LO", "MEMORY_BYTES", "SOURCE_LO", "RESULT_HI"):
             before = host.read(name)
             host.write(name, before ^ 1)
-            assert host.read(name) == before, f"{name} changed while busy"
+            assert host.read(name) == before, f"{name} changed during a run"
         host.write_task(0, 0)
-    host.write("CONTROL", Control.CLEAR)
+        assert host.error() is Error.NONE
     host.until_interrupt(FRAME)
-    assert host.status() == Status.DONE
+    assert [host.control() for _ in range(3)] == [ENDED, SEEN, SEEN]
     assert (host.read("OPS_DONE"), host.accelerator.run_cycles()) == (len(host.program), cycles)
     host.accelerator.clear()
-    assert not host.irq()
-    assert (host.status(), host.read("RUN_CYCLES")) == (Status(0), cycles)
-    host.accelerator.enable_interrupt(False)
-    host.start()
-    host.wait(cycles + 100)
-    assert host.status() == Status.DONE
-    assert not host.irq()
+    assert (host.control(), host.irq()) == (Control.IDLE, False)
+    assert (host.read("OPS_DONE"), host.read("RUN_CYCLES")) == (len(host.program), cycles)
+    host.write("CONTROL", Control(0))
+    assert host.control() == Control.IDLE
+
+
+@on_host
+def interrupts(host: Host) -> None:
+    """The line needs both enables; IRQ_STATUS takes what is enabled, and 1 toggles; runs need no acknowledgement."""
+    host.load("least")
+    cycles = host.clean()
+    for line in (0, 1):
+        for enabled in (Interrupt(0), Interrupt.DONE, Interrupt.READY, Interrupt.DONE | Interrupt.READY):
+            host.accelerator.clear()
+            host.write("GLOBAL_IRQ", line)
+            host.write("IRQ_ENABLE", enabled)
+            host.start()
+            host.wait(cycles + 100)
+            level = bool(line and enabled)
+            assert (host.irq(), host.read("IRQ_STATUS")) == (level, enabled)
+            assert host.control() == ENDED & ~Control.INTERRUPT | (Control.INTERRUPT if level else 0)
+            host.write("IRQ_STATUS", Interrupt.READY)
+            assert host.read("IRQ_STATUS") == enabled ^ Interrupt.READY
+            assert host.irq() == bool(line and enabled ^ Interrupt.READY)
+            host.write("GLOBAL_IRQ", 1)
+            assert host.irq() == bool(enabled ^ Interrupt.READY)
+    host.accelerator.enable_interrupt()
+    for _ in range(3):  # DONE of the run before stays until it is read, the interrupt until it is toggled
+        host.write("CONTROL", Control.START)
+        host.wait(cycles + 100)
+        assert host.irq()
+    assert [host.control(), host.control()] == [ENDED, SEEN]
 
 
 def bytes_read(op: Op, count: Counters) -> int:
@@ -146,6 +170,7 @@ def counters(host: Host) -> None:
             ]
             assert sum(count.compute for count in counts) == sum(row_words(step) for step in golden.steps)
             assert cycles - SHARES <= sum(count.cycles for count in counts) <= cycles
+            assert host.accelerator.counters(COUNTER_SLOTS - 1) == Counters(*[0] * len(COUNTER_WORDS))
 
 
 @on_host
@@ -202,7 +227,8 @@ def reset_in_mid_frame(host: Host) -> None:
         host.start()
         host.wait(moment)
         host.reset()
-        assert (host.status(), host.read("ERROR_CODE"), host.read("TASK")) == (Status(0), 0, 0)
+        assert (host.control(), host.error(), host.read("TASK")) == (Control.IDLE, Error.NONE, 0)
+        assert [host.read(name) for name in ("GLOBAL_IRQ", "IRQ_ENABLE", "IRQ_STATUS")] == [0, 0, 0]
         assert not host.irq()
         host.load("least")
         host.clean(seed=moment)

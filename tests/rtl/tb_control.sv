@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// The control modules in one model, as tb_units: program and its checks, loader, executor, expert set, expert cache,
-/// counters, guard of the image. The number behind a name is Lanes x Groups, StreamWords or MaxTopK; the shapes are
+/// counters, guard of the image, registers. The number behind a name is Lanes x Groups, StreamWords or MaxTopK; the shapes are
 /// those of programs.py. Test only.
 module tb_control (
     input logic clk_i,
@@ -49,5 +49,6 @@ module tb_control (
   unit_expert_set #(.MaxTopK(16)) u_expert_set16 (.*);
 
   unit_counters u_counters (.*);
+  unit_regs u_regs (.*);
   unit_read_check u_read_check (.clk_i);
 endmodule

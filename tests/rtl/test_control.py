@@ -9,12 +9,12 @@ import pytest
 from m3vit.sim.simulator import Bench, run
 from rtl.test_units import FOLDER, RANDOM_START
 
-UNITS = ("program", "loader", "executor", "expert_cache", "expert_set", "counters", "read_check")
+UNITS = ("program", "loader", "executor", "expert_cache", "expert_set", "counters", "read_check", "regs")
 CONTROL = Bench(
     toplevel="tb_control", files=(FOLDER / "tb_control.sv", *(FOLDER / f"unit_{name}.sv" for name in UNITS))
 )
 
 
-@pytest.mark.parametrize("module", ["control", "control_program", "control_loader", "control_executor"])
+@pytest.mark.parametrize("module", ["control", "control_program", "control_loader", "control_executor", "control_regs"])
 def test_control(module: str, tmp_path: Path) -> None:
     run(CONTROL, f"rtl.bench_{module}", work=tmp_path, plusargs=[RANDOM_START])

@@ -22,7 +22,7 @@ from rtl.frames import FAULTS_VARIABLE, FRAMES_VARIABLE, HARDWARE, THREE, enviro
 RANDOM_START = "+verilator+rand+reset+2"
 """Registers without reset start with random contents."""
 FRAMES = (
-    "every_case", "start_and_clear", "counters", "schedules", "token_order", "switching_tasks_is_free",
+    "every_case", "block_control", "interrupts", "counters", "schedules", "token_order", "switching_tasks_is_free",
     "reset_in_mid_frame", "memories", "back_to_back",
 )  # fmt: skip
 FAULTS = (
@@ -64,7 +64,7 @@ def test_start(seed: int, cases: Path, tmp_path: Path) -> None:
         "rtl.bench_frames",
         work=tmp_path,
         env=env,
-        testcase="start_and_clear",
+        testcase="block_control",
         plusargs=[RANDOM_START],
         seed=seed,
     )

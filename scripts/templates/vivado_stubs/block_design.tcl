@@ -28,7 +28,7 @@ namespace eval ::vivado {
     set cell [named cell [lindex $objects 0]]
     need [expr {[option $given -rule] eq "xilinx.com:bd_rule:zynq_ultra_ps_e"}] "apply_bd_automation: no such rule"
     foreach {name value} [option $given -config] {
-      need [expr {$name in {apply_board_preset make_external Master Slave}}] "apply_bd_automation: no such setting $name"
+      need [expr {$name eq "apply_board_preset"}] "apply_bd_automation: no such setting $name"
     }
   }
   # Whether the configuration of a cell makes a pin appear: {} always, {P} if P is not 0, {P n} if P is at least n.

@@ -23,7 +23,10 @@ namespace eval ::stub {
     row command "$tool $name" $source [list $positional $options]
   }
   proc property {class name source kind} {
-    row property "$class $name" $source $kind
+    row property "$class $name" $source [list $kind]
+  }
+  proc header {tool name source} {
+    row header "$tool $name" $source {}
   }
   proc config {vlnv name source kind default} {
     row config "$vlnv $name" $source [list $kind $default]

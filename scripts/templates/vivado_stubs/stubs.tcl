@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# A stand-in for Vivado and Vitis HLS that knows what is in table.tcl, keeps track of what exists, and stops at the first
-# thing that does not. It proves spelling, values and order, not that the tools succeed.
+# A stand-in for Vivado and Vitis HLS that knows what is in table.tcl, keeps track of what exists, and stops at the
+# first thing that does not. It proves spelling, values and order, not that the tools succeed.
 #
 # Usage: tclsh stubs.tcl TOOL SCRIPT SCENARIO [LOG]      in the folder where the tool would run
 # TOOL: vitis_hls or vivado. SCENARIO: board, or what goes wrong: no_board, slow (timing is missed), broken (synthesis
-# fails), csim (the test bench fails), offset (a register lies elsewhere). LOG: a file to which used commands and options
-# are written.
+# fails), csim (the test bench fails), offset (a register lies elsewhere). LOG: a file to which used commands and
+# options are written.
 
 set here [file dirname [file normalize [info script]]]
 source [file join $here calls.tcl]

@@ -11,12 +11,13 @@
 # all options that its source lists, so that another documented option is no mistake.
 #
 # command  TOOL NAME SOURCE POSITIONAL OPTIONS    both are lists of name and kind
+# header   TOOL NAME SOURCE                       that sources may include although it is not beside them
 # property CLASS NAME SOURCE KIND                 of objects of a class: project, fileset, run, core
 # config   VLNV NAME SOURCE KIND DEFAULT          of cells of an IP
 # pin      VLNV NAME SOURCE DIRECTION CONDITION   in, out or optional; present where CONDITION holds: {} always,
 # intf     VLNV NAME SOURCE MODE CLOCK CONDITION SEGMENTS   {P} if P is not 0, {P n} if P is at least n
 #
-# Kinds of values: flag (an option without one), any, word (no space), integer, number, {one A B} and {like PATTERN ...}.
+# Kinds of values: flag (an option without one), any, word (no space), integer, number, {one A B}, {like PATTERN ...}.
 # Behind a positional's kind: ? may be left out, + one or more. Vivado's commands also take -quiet and -verbose (UG835).
 
 # --- Vitis HLS ------------------------------------------------------------------------------------------------------
@@ -37,6 +38,10 @@ command vitis_hls open_project {UG1399 2025.2 page} {name word} {-ide {one class
 command vitis_hls open_solution {UG1399 2025.2 page} {name word} {-flow_target {one vitis vivado} -reset flag}
 command vitis_hls set_part {UG1399 - memory} {part word} {}
 command vitis_hls set_top {UG1399 2023.2 page} {name word} {}
+
+# Headers that the tool brings.
+header vitis_hls ap_int.h {UG1399 - memory}
+header vitis_hls hls_stream.h {UG1399 - memory}
 
 # --- Vivado: projects and runs --------------------------------------------------------------------------------------
 command vivado add_files {UG835 2020.2 copy} {files any?} {

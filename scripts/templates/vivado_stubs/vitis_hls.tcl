@@ -37,8 +37,11 @@ namespace eval ::vitis_hls {
   proc check_includes {file} {
     foreach {all name} [regexp -all -inline -line {^\s*#\s*include\s+"([^"]+)"} [contents $file]] {
       set header [file join [file dirname $file] $name]
-      need [file isfile $header] "[file tail $file] includes $name, which is not there"
-      check_includes $header
+      if {[file isfile $header]} {
+        check_includes $header
+      } else {
+        need [known header "vitis_hls $name"] "[file tail $file] includes $name, which is not there"
+      }
     }
   }
 
@@ -47,7 +50,7 @@ namespace eval ::vitis_hls {
     global state
     need [info exists state(hls)] "open_solution: no project is open"
     need [dict exists $given -reset] "open_solution without -reset keeps the results of an older build"
-    need [expr {[option $given -flow_target vivado] eq "vivado"}] "open_solution: an IP for Vivado needs -flow_target vivado"
+    need [expr {[option $given -flow_target vivado] eq "vivado"}] "open_solution: Vivado needs -flow_target vivado"
     set state(solution) [file join $state(hls) $objects]
     array set state {part "" clock "" simulated 0 synthesised 0}
     file mkdir $state(solution)
@@ -96,10 +99,19 @@ namespace eval ::vitis_hls {
   }
 
   # --- interfaces -------------------------------------------------------------------------------------------------
+  # Text of a file with that of the .inc files which it includes.
+  proc with_parts {file} {
+    set text [contents $file]
+    foreach {all name} [regexp -all -inline -line {^\s*#\s*include\s+"([^"]+\.inc)"} $text] {
+      append text \n [with_parts [file join [file dirname $file] $name]]
+    }
+    return $text
+  }
   # List of mode, port and options of the INTERFACE pragmas of a file.
   proc interfaces {file} {
     set found {}
-    foreach {all mode rest} [regexp -all -inline -line {#pragma HLS INTERFACE (?:mode=)?(s_axilite|m_axi) (.*)$} [contents $file]] {
+    set pattern {^#pragma HLS INTERFACE (?:mode\s*=\s*)?(s_axilite|m_axi) (.*)$}
+    foreach {all mode rest} [regexp -all -inline -line $pattern [with_parts $file]] {
       set options {}
       foreach {all key value} [regexp -all -inline {(\w+)\s*=\s*(\w+)} $rest] {
         dict set options $key $value
@@ -115,7 +127,8 @@ namespace eval ::vitis_hls {
     global state
     set headers [glob -directory [file dirname [lindex $state(sources) 0]] *.h]
     foreach header $headers {
-      if {[regexp -line "(?:#define\\s+$text\\s+|\\m$text\\s*=\\s*)(0x\[0-9A-Fa-f\]+|\\d+)" [contents $header] all value]} {
+      set pattern "(?:#define\\s+$text\\s+|\\m$text\\s*=\\s*)(0x\[0-9A-Fa-f\]+|\\d+)"
+      if {[regexp -line $pattern [contents $header] all value]} {
         return $value
       }
     }
@@ -139,10 +152,12 @@ namespace eval ::vitis_hls {
         continue
       }
       need [dict exists $options offset] "csynth_design: Vitis HLS would choose the offset of $port"
-      set offset [expr {[value_of [dict get $options offset]] + ($state(scenario) eq "offset" && $port eq "result" ? 8 : 0)}]
+      set moved [expr {$state(scenario) eq "offset" && $port eq "result"}]
+      set offset [expr {[value_of [dict get $options offset]] + ($moved ? 8 : 0)}]
       set words [words_of $port]
       if {$words} {
-        lappend found [string toupper $port]_BASE $offset [string toupper $port]_HIGH [expr {$offset + 4 * $words - 1}]
+        lappend found [string toupper $port]_BASE $offset
+        lappend found [string toupper $port]_HIGH [expr {$offset + 4 * $words - 1}]
       } else {
         # Ports whose name is a word of Verilog get _r.
         lappend found [string toupper $port][expr {$port eq "task" ? "_R" : ""}]_DATA $offset

@@ -13,7 +13,8 @@ namespace eval ::vivado {
     global state
     need [expr {![info exists state(project)]}] "create_project: a project is already open"
     need [expr {[llength $objects] == 2 && [dict exists $given -force]}] "create_project needs a folder and -force here"
-    need [regexp {^xc[a-z0-9]+-[a-z0-9]+-\d-[a-z]$} [option $given -part]] "create_project: no such part [option $given -part]"
+    set part [option $given -part]
+    need [regexp {^xc[a-z0-9]+-[a-z0-9]+-\d-[a-z]$} $part] "create_project: no such part $part"
     lassign $objects state(project) state(dir)
     file mkdir $state(dir)
     array unset state property,*

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 # C simulation of all golden vectors, C synthesis, the accelerator's IP, and a check of its registers:
-# vitis-run --mode hls --tcl tcl/hls.tcl, before 2023.2 vitis_hls -f tcl/hls.tcl. Commands: UG1399.
+# vitis-run --mode hls --tcl tcl/hls.tcl, in older versions vitis_hls -f tcl/hls.tcl. Commands: UG1399.
 
 set tcl_dir [file dirname [file normalize [info script]]]
 source [file join $tcl_dir settings.tcl]

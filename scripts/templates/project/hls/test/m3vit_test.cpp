@@ -128,6 +128,10 @@ bool compare(const Vector &vector, const Bytes &result, const Bytes &expected) {
 /// Runs one frame; its input and result lie behind the memory image.
 bool run(const Vector &vector, Registers &registers, Dram &dram, const Bytes &source, const Bytes &expected) {
   const std::size_t result_bytes = 2 * std::size_t(vector.rows) * vector.pitch;
+  if (expected.size() != 2 * std::size_t(vector.rows) * vector.channels) {
+    std::printf("%s: %s has %zu bytes\n", vector.task, vector.expected, expected.size());
+    return false;
+  }
   dram.write(registers.source, source);
   registers.result = registers.source + align(source.size());
   dram.write(registers.result, Bytes(result_bytes + kStripe, kUntouched));
