@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Generates SystemVerilog files and a C++ header from the Python sources of truth.
+"""Generates SystemVerilog and C++ files from the Python sources of truth.
 
 `python -m m3vit.rtl.generate` rewrites them; a test fails when they drift.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import m3vit
-from m3vit.hls.registers_header import registers_header
+from m3vit.hls.headers import contract_header, interface_pragmas, registers_header
 from m3vit.model.errors import write_atomically
 from m3vit.rtl.accelerator import accelerator
 from m3vit.rtl.package import package
@@ -23,6 +23,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "rtl/m3vit_accelerator.sv": accelerator,
     "rtl/m3vit_rsqrt_table.sv": rsqrt_table,
     "hls/kernels/m3vit_regs.h": registers_header,
+    "hls/kernels/m3vit_contract.h": contract_header,
+    "hls/kernels/m3vit_interface.inc": interface_pragmas,
 }
 
 

@@ -234,7 +234,7 @@ def markdown() -> str:
 
 
 def _table(titles: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (titles, ("---",) * len(titles), *rows)]
+    return [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def _register_rows() -> Iterator[tuple[str, ...]]:

@@ -21,15 +21,15 @@ namespace {
 
 using Bytes = std::vector<unsigned char>;
 
-constexpr std::size_t kStripe = 1024;   ///< the accelerator's alignment
-constexpr std::size_t kBeat = 16;       ///< bytes of a beat of an AXI port
+constexpr std::size_t kStripe = 1024;       ///< the accelerator's alignment
+constexpr std::size_t kBeat = 16;           ///< bytes of a beat of an AXI port
 constexpr unsigned char kUntouched = 0xA5;  ///< memory that nobody has written
 
 std::size_t align(std::size_t size) { return (size + kStripe - 1) / kStripe * kStripe; }
 
-Bytes read_file(const std::vector<std::string> &folders, const std::string &name) {
-  for (const std::string &folder : folders) {
-    std::FILE *file = std::fopen((folder + "/" + name).c_str(), "rb");
+Bytes read_file(const std::vector<std::string>& folders, const std::string& name) {
+  for (const std::string& folder : folders) {
+    std::FILE* file = std::fopen((folder + "/" + name).c_str(), "rb");
     if (!file) continue;
     Bytes data;
     unsigned char piece[4096];
@@ -46,13 +46,11 @@ Bytes read_file(const std::vector<std::string> &folders, const std::string &name
 /// DRAM of the board; all four ports see it.
 class Dram {
  public:
-  explicit Dram(std::size_t size) : beats_(size / kBeat) {
-    write(0, Bytes(size, kUntouched));
-  }
+  explicit Dram(std::size_t size) : beats_(size / kBeat) { write(0, Bytes(size, kUntouched)); }
 
-  m3vit::beat_t *port() { return beats_.data(); }
+  m3vit::beat_t* port() { return beats_.data(); }
 
-  void write(std::size_t address, const Bytes &data) {
+  void write(std::size_t address, const Bytes& data) {
     for (std::size_t i = 0; i < data.size(); ++i) {
       const int low = 8 * ((address + i) % kBeat);
       beats_[(address + i) / kBeat].range(low + 7, low) = data[i];
@@ -80,15 +78,15 @@ struct Registers {
   std::uint64_t memory = 0, source = 0, result = 0;
   std::uint32_t memory_bytes = 0;
 
-  void start(Dram &dram, std::uint32_t task) {
-    m3vit_accelerator(dram.port(), dram.port(), dram.port(), dram.port(), task, 0, memory, memory_bytes, source, result,
+  void start(Dram& dram, std::uint32_t task) {
+    m3vit_accelerator(dram.port(), dram.port(), dram.port(), dram.port(), task, memory, memory_bytes, source, result,
                       &identity[0], &identity[1], &identity[2], &identity[3], &identity[4], &error_code, &ops_done,
                       task_table, counters.data());
   }
 };
 
 /// An empty run, with which the host learns what it talks to.
-bool check_identity(Registers &registers, Dram &dram) {
+bool check_identity(Registers& registers, Dram& dram) {
   registers.start(dram, kNoTask);
   if (registers.error_code != kErrorTask) {
     std::printf("m3vit_test: a run without a task ended with error code %u instead of %u\n",
@@ -105,12 +103,12 @@ bool check_identity(Registers &registers, Dram &dram) {
   return true;
 }
 
-int element(const Bytes &data, std::size_t index) {
+int element(const Bytes& data, std::size_t index) {
   return static_cast<std::int16_t>(data[2 * index] | data[2 * index + 1] << 8);
 }
 
 /// Prints how many elements of a result differ, and where the first does.
-bool compare(const Vector &vector, const Bytes &result, const Bytes &expected) {
+bool compare(const Vector& vector, const Bytes& result, const Bytes& expected) {
   std::size_t wrong = 0;
   for (std::size_t row = 0; row < vector.rows; ++row) {
     for (std::size_t channel = 0; channel < vector.channels; ++channel) {
@@ -126,7 +124,7 @@ bool compare(const Vector &vector, const Bytes &result, const Bytes &expected) {
 }
 
 /// Runs one frame; its input and result lie behind the memory image.
-bool run(const Vector &vector, Registers &registers, Dram &dram, const Bytes &source, const Bytes &expected) {
+bool run(const Vector& vector, Registers& registers, Dram& dram, const Bytes& source, const Bytes& expected) {
   const std::size_t result_bytes = 2 * std::size_t(vector.rows) * vector.pitch;
   if (expected.size() != 2 * std::size_t(vector.rows) * vector.channels) {
     std::printf("%s: %s has %zu bytes\n", vector.task, vector.expected, expected.size());
@@ -151,13 +149,13 @@ bool run(const Vector &vector, Registers &registers, Dram &dram, const Bytes &so
 
 }  // namespace
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   std::vector<std::string> folders(argv + 1, argv + argc);
   if (folders.empty()) folders.push_back(".");
   const Bytes image = read_file(folders, "image.bin");
 
   std::size_t frame = 0;
-  for (const Vector &vector : kVectors) {
+  for (const Vector& vector : kVectors) {
     const std::size_t result = 2 * std::size_t(vector.rows) * vector.pitch;
     frame = std::max(frame, align(read_file(folders, vector.source).size()) + align(result) + 2 * kStripe);
   }
@@ -167,13 +165,13 @@ int main(int argc, char **argv) {
   registers.source = registers.memory + align(image.size());
   Dram dram(registers.source + frame);
   dram.write(registers.memory, image);
-  for (const Vector &vector : kVectors) {
+  for (const Vector& vector : kVectors) {
     registers.task_table[2 * vector.slot] = vector.program_offset;
     registers.task_table[2 * vector.slot + 1] = vector.operations;
   }
 
   bool equal = check_identity(registers, dram);
-  for (const Vector &vector : kVectors) {
+  for (const Vector& vector : kVectors) {
     const Bytes source = read_file(folders, vector.source), expected = read_file(folders, vector.expected);
     equal = run(vector, registers, dram, source, expected) && equal;
   }
