@@ -5,7 +5,7 @@
 #
 # Usage: tclsh stubs.tcl TOOL SCRIPT SCENARIO [LOG]      in the folder where the tool would run
 # TOOL: vitis_hls or vivado. SCENARIO: board, or what goes wrong: no_board, slow (timing is missed), broken (synthesis
-# fails), csim (the test bench fails), offset (a register lies elsewhere). LOG: a file to which used commands and
+# fails), csim (the test bench fails), offset, missing or extra (of a register). LOG: a file to which used commands and
 # options are written.
 
 set here [file dirname [file normalize [info script]]]
@@ -69,7 +69,7 @@ proc ::unknown {name args} {
 }
 
 lassign $argv state(tool) state(script) state(scenario) state(log)
-if {$state(scenario) ni {board no_board slow broken csim offset}} {
+if {$state(scenario) ni {board no_board slow broken csim offset missing extra}} {
   error "unknown scenario $state(scenario)"
 }
 set state(folder) [file dirname [file dirname [file normalize $state(script)]]]

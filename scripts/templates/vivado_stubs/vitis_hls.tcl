@@ -148,7 +148,7 @@ namespace eval ::vitis_hls {
     global state
     set found {AP_CTRL 0x0 GIE 0x4 IER 0x8 ISR 0xc}
     foreach {mode port options} $state(interfaces) {
-      if {$mode ne "s_axilite" || $port eq "return"} {
+      if {$mode ne "s_axilite" || $port eq "return" || ($state(scenario) eq "missing" && $port eq "ops_done")} {
         continue
       }
       need [dict exists $options offset] "csynth_design: Vitis HLS would choose the offset of $port"
@@ -163,7 +163,7 @@ namespace eval ::vitis_hls {
         lappend found [string toupper $port][expr {$port eq "task" ? "_R" : ""}]_DATA $offset
       }
     }
-    return $found
+    return [expr {$state(scenario) eq "extra" ? [concat $found EXTRA_DATA 0xa0] : $found}]
   }
 
   # --- export -----------------------------------------------------------------------------------------------------

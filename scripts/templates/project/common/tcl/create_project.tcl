@@ -12,6 +12,6 @@ if {$board ne ""} {
   puts "WARNING: no board file matches $board_pattern; see 'Board files' in README.md"
 }
 set_property target_language Verilog [current_project]
-set_property ip_repo_paths $ip_dir [current_project]
+set_property ip_repo_paths [list $ip_dir] [current_project]
 update_ip_catalog -rebuild
-add_files -norecurse -fileset constrs_1 [file join $root_dir constraints m3vit.xdc]
+add_files -norecurse -fileset constrs_1 [list [file join $root_dir constraints m3vit.xdc]]
