@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """What only a Vitis HLS project folder holds: C++ sources, test bench data, register offsets, open ap_types."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 from m3vit.hls.csim import ap_types, kernel_files
 from m3vit.hls.headers import CONFIG_HEADER, config_header
 from m3vit.model.config import HardwareConfig
+from m3vit.model.errors import UserError
 from m3vit.scripts.project_vectors import Vector
 from m3vit.sim import regmap
 from m3vit.sim.host_image import UNIT
+from m3vit.sim.layout import CHANNEL, ceil_div
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import PROGRAM_VERSION
 
@@ -24,6 +27,7 @@ IP = {
     "reset": "ap_rst_n",
     "interrupt": "interrupt",
 }
+INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 CONTROL_NAMES = {"CONTROL": "AP_CTRL", "GLOBAL_IRQ": "GIE", "IRQ_ENABLE": "IER", "IRQ_STATUS": "ISR"}
 """Registers of the block protocol and their names in the driver that Vitis HLS generates."""
 
@@ -40,11 +44,12 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
         Values for the templates.
 
     Raises:
-        UserError: hls4ml, from which ap_types come, is not installed.
+        UserError: the C++ does not work with this hardware, or hls4ml, from which ap_types come, is not installed.
     """
     hardware = pathways.first.config.hardware
+    check_hardware(hardware)
     write_sources(hardware, folder / "src")
-    shutil.copytree(ap_types(), folder / "ap_types")
+    write_ap_types(folder / "src", folder / "ap_types")
     (folder / "test").mkdir()
     table = [_write_vector(pathways, vector, folder / "test") for vector in vectors.values()]
     return {
@@ -63,12 +68,39 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
     }
 
 
+def check_hardware(hardware: HardwareConfig) -> None:
+    """Check what the kernels assert of their config: two output tiles of the widest layer fit the weight buffer.
+
+    Raises:
+        UserError: they do not.
+    """
+    records = ceil_div(hardware.lanes * CHANNEL.itemsize, hardware.inputs)
+    least = 2 * (records + ceil_div(2 * hardware.max_dim, hardware.inputs) * hardware.lanes)
+    if hardware.stream_words < least:
+        raise UserError(
+            f"hardware '{hardware.name}' has {hardware.stream_words} stream_words, but HLS needs {least}; "
+            "export for hardware with more, or use --backend rtl"
+        )
+
+
 def write_sources(hardware: HardwareConfig, folder: Path) -> None:
     """Copy the kernels and generate the header with the sizes of the design."""
     folder.mkdir()
     for path in kernel_files():
         shutil.copyfile(path, folder / path.name)
     (folder / CONFIG_HEADER).write_text(config_header(hardware))
+
+
+def write_ap_types(sources: Path, folder: Path) -> None:
+    """Copy those headers of ap_types that the C++ files in `sources` include, and what these include in turn."""
+    waiting = list(sources.iterdir())
+    while waiting:
+        for name in INCLUDE.findall(waiting.pop().read_text()):
+            header, copy = ap_types() / name, folder / name
+            if header.is_file() and not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(header, copy)
+                waiting.append(header)
 
 
 def registers() -> Iterator[tuple[str, int, bool]]:
@@ -108,5 +140,5 @@ def _write_vector(pathways: Pathways, vector: Vector, folder: Path) -> dict[str,
         "operations": len(pathway.program),
         "rows": rows,
         "channels": channels,
-        "pitch": -(-channels // UNIT) * UNIT,
+        "pitch": ceil_div(channels, UNIT) * UNIT,
     }

@@ -7,7 +7,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from m3vit.model.config import DEMO, HardwareConfig
+from m3vit.model.config import DEMO, HardwareConfig, ModelConfig
 from m3vit.scripts.project_folder import Backend, replace_folder, write_project
 from m3vit.scripts.tcl_check import STEPS, STUBS, interpreter, run_step
 from m3vit.sim.pathway import write_pathways
@@ -17,15 +17,20 @@ from m3vit.sim.synthetic import random_pathways
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def model_for(hardware: HardwareConfig) -> ModelConfig:
+    """The demo model; on the array of zcu104 with hidden channels that fill it."""
+    return DEMO.model.model_copy(update={"expert_hidden": 2 * hardware.inputs, "mlp_hidden": 2 * hardware.inputs})
+
+
 def make_pathway(folder: Path, hardware: HardwareConfig = DEMO.hardware) -> Path:
-    """A pathway of the demo model with random weights."""
-    write_pathways(random_pathways(DEMO.model, hardware), folder)
+    """A pathway of a small model with random weights."""
+    write_pathways(random_pathways(model_for(hardware), hardware), folder)
     return folder
 
 
 def make_project(folder: Path, backend: Backend, hardware: HardwareConfig = DEMO.hardware) -> Path:
-    """A project of the demo model with random weights."""
-    pathways = random_pathways(DEMO.model, hardware)
+    """A project of a small model with random weights."""
+    pathways = random_pathways(model_for(hardware), hardware)
     with replace_folder(folder) as new:
         write_project(pathways, backend, check_board(hardware) if backend is Backend.rtl else None, new)
     return folder

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""The Tcl of both projects against stand-ins for Vivado and Vitis HLS: clean as written, every planted mistake found."""
+"""Tcl of both projects against stand-ins for Vivado and Vitis HLS: clean as written, every planted mistake is found."""
 
 import re
 import shutil
