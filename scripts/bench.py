@@ -119,8 +119,8 @@ def measure(name: str, workload: Workload, folder: Path, frames: int, checkpoint
 
 
 COLUMNS = (
-    "workload", "GMAC", "frames", "elements", "RTL wrong", "HLS wrong", "experts", "cycles", "bound", "x bound", "ms", "MACs busy",
-    "DRAM MB", "switch", "sim s",
+    "workload", "GMAC", "frames", "elements", "RTL wrong", "HLS wrong", "experts", "cycles", "bound", "x bound", "ms",
+    "MACs busy", "DRAM MB", "switch", "sim s",
 )  # fmt: skip
 
 

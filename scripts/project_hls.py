@@ -11,11 +11,10 @@ from typing import Any
 from m3vit.hls.csim import ap_types, kernel_files
 from m3vit.hls.headers import CONFIG_HEADER, config_header
 from m3vit.model.config import HardwareConfig
-from m3vit.model.errors import UserError
 from m3vit.scripts.project_vectors import Vector
 from m3vit.sim import regmap
 from m3vit.sim.host_image import UNIT
-from m3vit.sim.layout import CHANNEL, ceil_div
+from m3vit.sim.layout import ceil_div
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import PROGRAM_VERSION
 
@@ -47,7 +46,6 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
         UserError: the C++ does not work with this hardware, or hls4ml, from which ap_types come, is not installed.
     """
     hardware = pathways.first.config.hardware
-    check_hardware(hardware)
     write_sources(hardware, folder / "src")
     write_ap_types(folder / "src", folder / "ap_types")
     (folder / "test").mkdir()
@@ -66,21 +64,6 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
         "no_task": regmap.NO_TASK,
         "error_task": int(regmap.Error.TASK),
     }
-
-
-def check_hardware(hardware: HardwareConfig) -> None:
-    """Check what the kernels assert of their config: two output tiles of the widest layer fit the weight buffer.
-
-    Raises:
-        UserError: they do not.
-    """
-    records = ceil_div(hardware.lanes * CHANNEL.itemsize, hardware.inputs)
-    least = 2 * (records + ceil_div(2 * hardware.max_dim, hardware.inputs) * hardware.lanes)
-    if hardware.stream_words < least:
-        raise UserError(
-            f"hardware '{hardware.name}' has {hardware.stream_words} stream_words, but HLS needs {least}; "
-            "export for hardware with more, or use --backend rtl"
-        )
 
 
 def write_sources(hardware: HardwareConfig, folder: Path) -> None:

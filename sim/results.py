@@ -136,9 +136,7 @@ class Results(Frozen):
                 raise ValueError(f"{name} is {getattr(self, name)}, but the frames add up to {total}")
         ran = [frame.hls_mismatches for frame in self.frames if frame.hls_mismatches is not None]
         if (sum(ran) if ran else None) != self.golden_vs_hls_mismatches or len(ran) not in (0, len(self.frames)):
-            raise ValueError(
-                f"golden_vs_hls_mismatches is {self.golden_vs_hls_mismatches}, which the frames contradict"
-            )
+            raise ValueError("golden_vs_hls_mismatches contradicts the frames")
         for op in (op for frame in self.frames for op in frame.ops):
             if op.experts != expected_experts(op.queue_lengths, self.mode):
                 raise ValueError(f"operation {op.op} counted {op.experts} experts, which its queues contradict")

@@ -11,9 +11,10 @@ import pytest
 from projects import ROOT, make_project, replace_in, run_clean
 
 from m3vit.hls.csim import ap_types
+from m3vit.hls.headers import check_hardware
 from m3vit.model.config import DEMO, HARDWARE
 from m3vit.scripts.project_folder import Backend
-from m3vit.scripts.project_hls import check_hardware, registers
+from m3vit.scripts.project_hls import registers
 from m3vit.sim import regmap
 
 pytestmark = pytest.mark.skipif(

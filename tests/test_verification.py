@@ -243,5 +243,5 @@ def test_hls_differences_are_counted(folder: Path, pathways: Pathways) -> None:
 
 def test_a_refusal_of_hls_is_one_sentence(folder: Path, pathways: Pathways) -> None:
     (case, *_) = golden_cases(pathways, [random_image(MODEL)], TASKS[:1])
-    with pytest.raises(SimulationError, match="^the HLS accelerator fails in C-simulation: cannot read the pathway"):
+    with pytest.raises(SimulationError, match=r"^the HLS accelerator fails in C-simulation: cannot read the pathway"):
         verification.hls_mismatches(folder / "none", pathways, [case])
