@@ -11,15 +11,25 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+import time
+import weakref
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import Self
+
+import numpy.typing as npt
 
 from m3vit.hls.headers import CONFIG_HEADER, config_header
 from m3vit.model.config import HardwareConfig
 from m3vit.model.errors import UserError
+from m3vit.sim.board import DRAM_BYTES, Board
+from m3vit.sim.board_process import make_folder
+from m3vit.sim.board_server import DRAM
+from m3vit.sim.cosim import SimulatedBuffer, SimulatedDram
+from m3vit.sim.pathway import read_pathways
 from m3vit.sim.simulator import SimulationError, cache_folder
 
 HLS = Path(__file__).resolve().parent
@@ -100,41 +110,116 @@ def build(hardware: HardwareConfig, flags: Sequence[str] = OPTIMISED) -> Path:
     return compile_kernels(hardware, [BENCH, KERNELS / "m3vit_accelerator.cpp"], "m3vit_csim", flags)
 
 
-class CSimRegisters:
-    """Register file of a C-simulation, with the calls of `pynq.MMIO`."""
+class HlsBoard(Board):
+    """The HLS accelerator in C-simulation, in a process of its own; see `Board`.
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
-        self._requests: IO[str] = process.stdin
-        self._answers: IO[str] = process.stdout
+    A write of START returns when the run has ended, so `pause` has nothing to do. Cycle counters read 0: C++ does not
+    know them. A crash, a sanitizer's report included, is a SimulationError.
 
-    def read(self, offset: int) -> int:
-        """The 32-bit register at a byte offset.
+    Args:
+        hardware: shape of the accelerator. Its C-simulation is compiled if it is not in the cache: seconds.
+        flags: of the compiler, for example SANITISED.
+        dram_bytes: size of the simulated memory.
+
+    Attributes:
+        dram: the simulated memory.
+
+    Raises:
+        UserError: g++ is missing, or there is no place for temporary files.
+        SimulationError: the kernels do not compile. Every call raises it if the C-simulation has died.
+    """
+
+    def __init__(
+        self, hardware: HardwareConfig, flags: Sequence[str] = OPTIMISED, *, dram_bytes: int = DRAM_BYTES
+    ) -> None:
+        with ExitStack() as stack:
+            memory = make_folder(stack, dram_bytes) / DRAM
+            self.dram = SimulatedDram(memory)
+            self._process = _Registers(build(hardware, flags), memory)
+            self.registers = self._process
+            stack.callback(self._process.close)
+            self._close = weakref.finalize(self, stack.pop_all().close)
+
+    @classmethod
+    def for_pathway(cls, folder: str | Path, flags: Sequence[str] = OPTIMISED) -> Self:
+        """A board with the hardware that a pathway was exported for.
 
         Raises:
-            SimulationError: the C-simulation has died.
+            UserError: the folder is missing or damaged, or as for the class.
         """
+        return cls(read_pathways(Path(folder)).first.config.hardware, flags)
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> SimulatedBuffer:
+        """Contiguous buffer in simulated DRAM.
+
+        Raises:
+            MemoryError: the DRAM is full.
+        """
+        return self.dram.allocate(shape, dtype)
+
+    def pause(self, seconds: float) -> None:
+        """Nothing to wait for."""
+
+    def clock(self) -> float:
+        """Seconds of the host."""
+        return time.monotonic()
+
+    def reset(self) -> None:
+        """Start the C-simulation anew: registers return to their initial values."""
+        self._process.restart()
+
+    def close(self) -> None:
+        """End the C-simulation; buffers stay readable. A second call does nothing."""
+        self._close()
+
+
+class _Registers:
+    """The register file of a C-simulation, at the other end of two pipes."""
+
+    def __init__(self, program: Path, dram: Path) -> None:
+        self._command = [str(program), str(dram)]
+        self._start()
+
+    def _start(self) -> None:
+        pipe = subprocess.PIPE
+        # A session of its own, so that Ctrl-C in the terminal does not reach it.
+        self._process = subprocess.Popen(
+            self._command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+
+    def restart(self) -> None:
+        """End the process and start another."""
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def read(self, offset: int) -> int:
+        """The 32-bit register at a byte offset."""
         return self._ask(f"r {offset:x}")
 
     def write(self, offset: int, value: int) -> None:
-        """Write the 32-bit register at a byte offset; a write of START returns when the run has ended.
-
-        Raises:
-            SimulationError: the C-simulation has died.
-        """
+        """Write the 32-bit register at a byte offset; START returns when the run has ended."""
         self._ask(f"w {offset:x} {value & 0xFFFFFFFF:x}")
 
     def _ask(self, request: str) -> int:
-        try:
-            print(request, file=self._requests, flush=True)
-            answer = self._answers.readline()
-        except OSError:
-            answer = ""
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert answers is not None
+        answer = ""
+        with suppress(OSError, ValueError):  # it has died, or was closed
+            print(request, file=requests, flush=True)
+            answer = answers.readline()
         if not answer:
-            errors = self._process.communicate()[1]
-            lines = [line for line in errors.splitlines() if "ERROR" in line or "error" in line] or errors.splitlines()
-            reason = lines[0].strip() if lines else f"exit code {self._process.returncode}"
-            raise SimulationError(f"the C-simulation died: {reason}")
+            raise SimulationError(f"the C-simulation stopped: {self._last_words()}; make a new board")
         return int(answer, 16)
+
+    def _last_words(self) -> str:
+        """Why the process died: a sanitizer's first line, or its exit code."""
+        errors = self._process.stderr
+        text = errors.read() if errors is not None and not errors.closed else ""
+        lines = [line.strip() for line in text.splitlines() if "error" in line.lower()]
+        return lines[0] if lines else f"exit code {self._process.wait()}"

@@ -5,10 +5,11 @@
 from collections.abc import Iterable
 
 from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig, MemoryConfig
+from m3vit.model.errors import UserError
 from m3vit.rtl.package import LICENCE
 from m3vit.sim import program, regmap
 from m3vit.sim.golden import arith, attention, embed, linear, moe, norm
-from m3vit.sim.layout import CHANNEL, STRIPE_BYTES
+from m3vit.sim.layout import CHANNEL, STRIPE_BYTES, ceil_div
 
 CONFIG_HEADER = "m3vit_config.h"
 """Written for each design, next to the kernels that include it."""
@@ -111,7 +112,12 @@ def registers_header() -> str:
 
 
 def config_header(hardware: HardwareConfig) -> str:
-    """Text of m3vit_config.h for one hardware config."""
+    """Text of m3vit_config.h for one hardware config.
+
+    Raises:
+        UserError: the weight buffer is too small for the kernels, which load at least two output tiles of a layer.
+    """
+    check_hardware(hardware)
     fields = {
         "lanes": "output channels in parallel",
         "inputs": "input channels in parallel: bytes of a word of the weight stream",
@@ -136,6 +142,21 @@ def config_header(hardware: HardwareConfig) -> str:
             "}  // namespace m3vit",
         ],
     )
+
+
+def check_hardware(hardware: HardwareConfig) -> None:
+    """Check what hls/kernels/jobs.h asserts: two output tiles of the widest layer fit the weight buffer.
+
+    Raises:
+        UserError: they do not.
+    """
+    records = ceil_div(hardware.lanes * CHANNEL.itemsize, hardware.inputs)
+    least = 2 * (records + ceil_div(2 * hardware.max_dim, hardware.inputs) * hardware.lanes)
+    if hardware.stream_words < least:
+        raise UserError(
+            f"hardware '{hardware.name}' has {hardware.stream_words} stream_words, but HLS needs {least}; use "
+            "hardware with more, or leave HLS out (verify --no-hls, project --backend rtl)"
+        )
 
 
 def interface_pragmas() -> str:

@@ -97,18 +97,20 @@ def bench(
     missed = [line for run in runs for line in run.missed()] if weights is Weights.trained else []
     for line in missed:
         typer.echo(line)
-    if missed or any(run.results.golden_vs_rtl_mismatches for run in runs):
+    if missed or not all(run.results.all_equal for run in runs):
         raise typer.Exit(1)
 
 
 def measure(name: str, workload: Workload, folder: Path, frames: int, checkpoint: Path | None, seed: int) -> Run:
-    """Write the pathways of a workload and run its frames in RTL."""
+    """Write the pathways of a workload and run its frames in RTL and in HLS C-simulation."""
     pathways, images = make_pathways(workload, checkpoint, frames, seed)
     write_pathways(pathways, folder / "pathway")
     tasks = list(pathways.tasks)[: workload.tasks]
     work = (folder / "pathway" / RESULTS).parent
     try:
-        results = verify(folder / "pathway", pathways, images, tasks, work=work, switch_rounds=workload.switch_rounds)
+        results = verify(
+            folder / "pathway", pathways, images, tasks, work=work, switch_rounds=workload.switch_rounds, hls=True
+        )
     except SimulationError as error:
         typer.echo(f"m3vit: {error}", err=True)
         raise typer.Exit(1) from error
@@ -117,8 +119,8 @@ def measure(name: str, workload: Workload, folder: Path, frames: int, checkpoint
 
 
 COLUMNS = (
-    "workload", "GMAC", "frames", "elements", "wrong", "experts", "cycles", "bound", "x bound", "ms", "MACs busy",
-    "DRAM MB", "switch", "sim s",
+    "workload", "GMAC", "frames", "elements", "RTL wrong", "HLS wrong", "experts", "cycles", "bound", "x bound", "ms",
+    "MACs busy", "DRAM MB", "switch", "sim s",
 )  # fmt: skip
 
 
@@ -153,6 +155,7 @@ def row(run: Run, task: str) -> tuple[str, ...]:
         str(len(mine)),
         f"{sum(frame.elements for frame in mine):,}",
         str(sum(frame.mismatches for frame in mine)),
+        str(sum(frame.hls_mismatches or 0 for frame in mine)),
         f"{sum(op.experts for op in layers) / max(len(layers), 1):.1f} of {run.pathways.first.config.model.experts}",
         f"{figures['total']:,.0f}",
         f"{figures['bound']:,}",

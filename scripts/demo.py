@@ -22,12 +22,12 @@ from m3vit.scripts.verify import verify
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
-    images: Annotated[int, typer.Option(min=1, help="Validation scenes for the RTL.")] = 2,
+    images: Annotated[int, typer.Option(min=1, help="Validation scenes to verify.")] = 2,
 ) -> None:
-    """Train, export, write the Vivado project, verify in RTL and report, at demo size.
+    """Train, export, write both projects, verify RTL and HLS, and report, at demo size.
 
     An interrupted training continues and a finished one is reused: remove the folder to start anew. Every task's whole
-    program runs in RTL, from the image to the head's output.
+    program runs in RTL and in HLS C-simulation, from the image to the head's output.
     """
     took: dict[str, float] = {}
     checkpoint, pathway = out / "train" / MODEL, out / "pathway"
@@ -38,9 +38,10 @@ def demo(
     with stage("export", took):
         export(checkpoint=checkpoint, out=pathway, hardware=None, images=None)
     with stage("project", took):
-        project(pathway=pathway, backend=Backend.rtl, out=out / "project")
+        for backend in Backend:
+            project(pathway=pathway, backend=backend, out=out / f"project-{backend}")
     with stage("verify", took):
-        verify(pathway=pathway, images=images, task=None, stall=0, mode=None, wave=False)
+        verify(pathway=pathway, images=images, task=None, stall=0, mode=None, wave=False, hls=True)
     with stage("report", took):
         report(pathway=pathway, out=out, energy_constants=None)
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items())

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Runs a project folder's Tcl against stand-ins for Vivado's commands (templates/vivado_stubs).
+"""Runs a project folder's Tcl against stand-ins for Vivado and Vitis HLS (templates/vivado_stubs).
 
-This finds unknown commands, options, properties and pins, wrong order, unconnected pins and unbalanced brackets. It
-does not find what only Vivado knows: whether the design synthesises, fits or meets timing.
+This finds unknown commands, options, values, properties and pins, a wrong number of arguments, wrong order, unconnected
+pins, unbalanced brackets and register offsets that differ from the map. It does not find what only the tools know:
+whether the design synthesises, fits or meets timing.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +15,23 @@ import tempfile
 from pathlib import Path
 
 STUBS = Path(__file__).resolve().parent / "templates" / "vivado_stubs" / "stubs.tcl"
-SCENARIOS = ("board", "no_board", "slow", "broken")
-"""With and without board files, timing missed, and a failing run, which must stop the build."""
-EXPECTED_FAILURE = "synth_1 ended with 'synth_design ERROR'"
-CHECKED_PARTS = ("tcl", "src", "constraints")
+STEPS = {
+    "rtl": (("vivado", "tcl/build.tcl"),),
+    "hls": (("vitis_hls", "tcl/hls.tcl"), ("vivado", "tcl/build.tcl")),
+}
+"""Tool and script of each step of a build, as in build.sh."""
+GOOD = ("board", "no_board", "slow")
+"""With and without board files, and timing missed: the build ends well."""
+BAD = {
+    "broken": ("vivado", r"synth_1 ended with 'synth_design ERROR'; see [^][]+/synth_1/runme\.log"),
+    "csim": ("vitis_hls", "ERROR: csim_design: the test bench returned 1"),
+    "offset": ("vitis_hls", "ERROR: register RESULT_DATA lies at 0x0050 .* but the driver expects it at 0x0048"),
+    "missing": ("vitis_hls", "ERROR: register OPS_DONE_DATA is missing in the synthesised design, .*"),
+    "extra": ("vitis_hls", "ERROR: the synthesised design has registers that the driver does not know: EXTRA_DATA"),
+}
+"""What goes wrong, the tool in which it does, and the line with which the build must stop (a regular expression)."""
+READ_PARTS = ("src", "constraints", "test", "pathway")
+"""What scripts read and do not write."""
 TKINTER = """
 import os, sys, tkinter
 tcl = tkinter.Tcl()
@@ -41,8 +56,12 @@ def interpreter() -> list[str] | None:
     return python if probe.returncode == 0 else None
 
 
-def check_project(folder: Path) -> bool:
-    """Run all scripts of a project folder in every scenario, on copies.
+def check_project(folder: Path, backend: str) -> bool:
+    """Run all scripts of a project folder in every scenario, on copies whose path has a space.
+
+    Args:
+        folder: the project.
+        backend: rtl or hls.
 
     Returns:
         False when this machine has no Tcl interpreter; nothing was checked then.
@@ -53,17 +72,52 @@ def check_project(folder: Path) -> bool:
     command = interpreter()
     if command is None:
         return False
-    for scenario in SCENARIOS:
+    tools = [tool for tool, _ in STEPS[backend]]
+    for scenario in (*GOOD, *(name for name, (tool, _) in BAD.items() if tool in tools)):
         with tempfile.TemporaryDirectory() as temporary:
-            for part in CHECKED_PARTS:
-                shutil.copytree(folder / part, Path(temporary) / part)
-            _run([*command, str(STUBS), temporary, scenario], scenario)
+            _run_steps(command, _copy(folder, Path(temporary) / "a project"), backend, scenario)
     return True
 
 
-def _run(command: list[str], scenario: str) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if scenario == "broken" and result.returncode and result.stderr.startswith(EXPECTED_FAILURE):
-        return
-    if scenario == "broken" or result.returncode:
-        raise TclError(result.stderr.strip() or f"scenario {scenario}: the build went on after a failed run")
+def _copy(folder: Path, target: Path) -> Path:
+    """A folder with the same scripts, which find their sources through links and their own place without."""
+    shutil.copytree(folder / "tcl", target / "tcl")
+    for part in READ_PARTS:
+        if (folder / part).is_dir():
+            (target / part).symlink_to((folder / part).absolute())
+    return target
+
+
+def _run_steps(command: list[str], folder: Path, backend: str, scenario: str) -> None:
+    """Run the steps of a build one after the other; a bad scenario must end it with its message."""
+    tool_to_fail, message = BAD.get(scenario, ("", ""))
+    for tool, script in STEPS[backend]:
+        result = run_step(command, folder, tool, script, scenario)
+        if tool == tool_to_fail:
+            if result.returncode == 0:
+                raise TclError(f"scenario {scenario}: the build went on after a failed run")
+            if not re.fullmatch(message, result.stderr.partition("\n")[0]):
+                raise TclError(result.stderr.strip())
+            return
+        if result.returncode:
+            raise TclError(result.stderr.strip())
+
+
+def run_step(
+    command: list[str], folder: Path, tool: str, script: str, scenario: str, log: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one script in a project folder as its tool would.
+
+    Args:
+        command: the Tcl interpreter.
+        folder: the project; the script leaves its products there.
+        tool: vivado or vitis_hls.
+        script: path in the folder.
+        scenario: see stubs.tcl.
+        log: file to which used commands and options are added.
+    """
+    (folder / "build").mkdir(exist_ok=True)
+    arguments = [str(STUBS), tool, f"../{script}", scenario, *([str(log)] if log else [])]
+    return subprocess.run(
+        [*command, *arguments], cwd=folder / "build", capture_output=True, text=True, check=False, timeout=60
+    )

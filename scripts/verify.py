@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""The verb `verify`: whole frames of the RTL in Verilator against golden, every element, on validation images."""
+"""The verb `verify`: whole frames against golden, every element: RTL in Verilator, HLS in C-simulation."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -46,12 +46,13 @@ def verify(
     stall: Annotated[int, typer.Option(min=0, max=90, help="Percent of memory handshakes withheld at random.")] = 0,
     mode: Annotated[list[Schedule] | None, typer.Option(help="Schedule to compare with; may be repeated.")] = None,
     wave: Annotated[bool, typer.Option("--wave", help="Debug model of one frame; writes dump.vcd.")] = False,
+    hls: Annotated[bool, typer.Option(help="Run the HLS accelerator in C-simulation, too.")] = True,
 ) -> None:
-    """Run whole frames of every task in RTL and compare each element with golden.
+    """Run whole frames of every task in RTL and in HLS C-simulation and compare each element with golden.
 
     Writes PATHWAY/verification/results.json, the event trace and, with --wave, the waveform. A run that was killed
-    continues where it stopped. With --mode, --stall or --wave results.json is left as it is, for the report speaks of
-    the accelerator's own schedule. Exit code 1 if RTL and golden differ.
+    continues where it stopped. With --mode, --stall or --wave only the RTL runs and results.json is left as it is, for
+    the report speaks of the accelerator's own schedule. Exit code 1 if anything differs from golden.
     """
     pathways = read_pathways(pathway)
     tasks = [pathways.task(name).task for name in task or pathways.tasks]
@@ -62,7 +63,7 @@ def verify(
     try:
         results = verify_pathways(
             pathway, pathways, scenes, tasks[:1] if wave else tasks, work=work, mode=mode_of(mode or []),
-            stall_percent=stall, waves=wave, switch_rounds=0 if wave else 1,
+            stall_percent=stall, waves=wave, switch_rounds=0 if wave else 1, hls=hls and plain,
         )  # fmt: skip
     except SimulationError as error:
         typer.echo(f"m3vit: {error}", err=True)
@@ -73,7 +74,7 @@ def verify(
         typer.echo(f"wrote {pathway / RESULTS}")
     else:
         typer.echo(f"wrote {work / ('dump.vcd' if wave else 'outcome.jsonl')}; results.json is kept for plain runs")
-    if results.golden_vs_rtl_mismatches:
+    if not results.all_equal:
         raise typer.Exit(1)
 
 
@@ -85,17 +86,21 @@ def validation_images(config: Config, count: int) -> npt.NDArray[np.uint8]:
 
 def print_results(results: Results) -> None:
     """One row per task and lines with the totals."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"RTL against golden, {results.workload}, {results.images} images")
-    for column in ("task", "frames", "elements", "wrong", "cycles min", "mean", "max"):
+    table = Table(box=box.SIMPLE_HEAD, title=f"Against golden, {results.workload}, {results.images} images")
+    for column in ("task", "frames", "elements", "RTL wrong", "HLS wrong", "cycles min", "mean", "max"):
         table.add_column(column, justify="left" if column == "task" else "right")
     for task in dict.fromkeys(frame.task for frame in results.frames):
         frames = results.of_task(task)
         cycles = [frame.cycles for frame in frames]
+        wrong = [f.hls_mismatches for f in frames if f.hls_mismatches is not None]
+        hls = f"{sum(wrong):,}" if wrong else "-"
         counts = (len(frames), sum(f.elements for f in frames), sum(f.mismatches for f in frames))
         spread = (min(cycles), round(sum(cycles) / len(cycles)), max(cycles))
-        table.add_row(task, *(f"{value:,}" for value in (*counts, *spread)))
+        table.add_row(task, *(f"{value:,}" for value in counts), hls, *(f"{value:,}" for value in spread))
     Console().print(table)
-    typer.echo(f"{results.elements_compared:,} elements compared, {results.golden_vs_rtl_mismatches:,} differ")
+    typer.echo(f"RTL: {results.elements_compared:,} elements compared, {results.golden_vs_rtl_mismatches:,} differ")
+    if results.golden_vs_hls_mismatches is not None:
+        typer.echo(f"HLS: {results.hls_elements:,} elements compared, {results.golden_vs_hls_mismatches:,} differ")
     if results.task_switch:
         typer.echo(f"cycles that switching the task adds to a frame: {results.task_switch.extra_cycles}")
 

@@ -52,7 +52,7 @@ class BoardProcess:
         build(frame_bench(hardware))
         self.seconds = 0.0
         with ExitStack() as stack:
-            self._folder = _make_folder(stack, dram_bytes)
+            self._folder = make_folder(stack, dram_bytes)
             peer = self._start(stack, hardware)
             self.dram = SimulatedDram(self._folder / DRAM)
             (self._folder / DRAM).unlink()  # both sides have mapped it
@@ -122,7 +122,7 @@ class BoardProcess:
         return path
 
 
-def _make_folder(stack: ExitStack, dram_bytes: int) -> Path:
+def make_folder(stack: ExitStack, dram_bytes: int) -> Path:
     """A private folder with an empty DRAM in it, removed by the stack."""
     try:
         temporary = tempfile.TemporaryDirectory(prefix="m3vit-board-", ignore_cleanup_errors=True)

@@ -128,6 +128,7 @@ def verified(results: Results | None) -> dict[str, Any] | None:
         "golden_vs_rtl_mismatches": results.golden_vs_rtl_mismatches,
         "golden_vs_hls_mismatches": results.golden_vs_hls_mismatches,
         "elements_compared": results.elements_compared,
+        "hls_elements_compared": results.hls_elements,
         "images": results.images,
         "simulator": results.simulator,
         "simulated_cycles": results.simulated_cycles,
@@ -138,9 +139,10 @@ def verified(results: Results | None) -> dict[str, Any] | None:
 def verification(results: Results | None, frames: Sequence[FrameResult]) -> dict[str, Any]:
     """Comparison of one task's frames; null where nothing ran."""
     ran = bool(results and frames)
+    hls = [frame.hls_mismatches for frame in frames if frame.hls_mismatches is not None]
     return {
         "golden_vs_rtl_mismatches": sum(frame.mismatches for frame in frames) if ran else None,
-        "golden_vs_hls_mismatches": results.golden_vs_hls_mismatches if results else None,
+        "golden_vs_hls_mismatches": sum(hls) if hls else None,
         "elements_compared": sum(frame.elements for frame in frames) if ran else None,
         "images": len({frame.image for frame in frames}) if ran else None,
         "simulator": results.simulator if results else None,

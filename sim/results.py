@@ -41,12 +41,14 @@ class FrameResult(Frozen):
     cycles: PositiveInt
     elements: PositiveInt
     mismatches: NonNegativeInt
+    hls_mismatches: NonNegativeInt | None = None
+    """Elements in which HLS differs from golden; None if it did not run."""
     ops: list[OpResult]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.mismatches > self.elements:
-            raise ValueError(f"{self.mismatches} mismatches in {self.elements} elements")
+        if (most := max(self.mismatches, self.hls_mismatches or 0)) > self.elements:
+            raise ValueError(f"{most} mismatches in {self.elements} elements")
         if [op.op for op in self.ops] != list(range(len(self.ops))):
             raise ValueError("the operations of a frame are not complete or not in order")
         shares = sum(op.cycles for op in self.ops)
@@ -115,6 +117,7 @@ class Results(Frozen):
     elements_compared: NonNegativeInt
     golden_vs_rtl_mismatches: NonNegativeInt
     golden_vs_hls_mismatches: NonNegativeInt | None
+    """Sum over the frames, each of which ran once in HLS; None if HLS did not run."""
     frames: list[FrameResult]
     task_switch: TaskSwitch | None
     timeline: Timeline | None
@@ -131,10 +134,23 @@ class Results(Frozen):
         ):
             if getattr(self, name) < total:
                 raise ValueError(f"{name} is {getattr(self, name)}, but the frames add up to {total}")
+        ran = [frame.hls_mismatches for frame in self.frames if frame.hls_mismatches is not None]
+        if (sum(ran) if ran else None) != self.golden_vs_hls_mismatches or len(ran) not in (0, len(self.frames)):
+            raise ValueError("golden_vs_hls_mismatches contradicts the frames")
         for op in (op for frame in self.frames for op in frame.ops):
             if op.experts != expected_experts(op.queue_lengths, self.mode):
                 raise ValueError(f"operation {op.op} counted {op.experts} experts, which its queues contradict")
         return self
+
+    @property
+    def hls_elements(self) -> int:
+        """Elements that were compared in HLS."""
+        return sum(frame.elements for frame in self.frames if frame.hls_mismatches is not None)
+
+    @property
+    def all_equal(self) -> bool:
+        """Whether nothing that ran differs from golden."""
+        return not (self.golden_vs_rtl_mismatches or self.golden_vs_hls_mismatches)
 
     def of_task(self, task: str) -> list[FrameResult]:
         """The frames of one task."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Verifies the RTL on whole frames: golden and RTL run the program of every task on the same images.
+"""Verifies RTL and HLS on whole frames: golden and both run the program of every task on the same images.
 
 The host driver in the simulation gives an image to the accelerator and compares every element of the result. Equality
 is exact; closeness to float is `m3vit export`'s business. A killed run continues with the frame that it was in.
@@ -22,10 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from m3vit.hls.verification import DRAM_MARGIN, Frame, count_mismatches
 from m3vit.model.config import TaskName
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.sim import frames
 from m3vit.sim.cosim import DRAM_VARIABLE
+from m3vit.sim.driver import AcceleratorError
 from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.regmap import Mode
@@ -34,8 +36,6 @@ from m3vit.sim.results import FrameResult, OpResult, Results, TaskSwitch, Timeli
 from m3vit.sim.simulator import Bench, SimulationError, build, fingerprint, frame_bench, run
 from m3vit.sim.timeline import events, runs
 
-DRAM_MARGIN = 16 << 20
-"""Bytes of simulated DRAM besides the memory image: image, result and slack."""
 POLL_SECONDS = 0.2
 OWN_SCHEDULE = Mode(0)
 ORDER_SEED = 2210
@@ -247,8 +247,8 @@ def with_progress(job: Callable[[], None], done: Callable[[], int], total: int) 
         raise failure[0]
 
 
-def frame_result(case: Case, outcome: Outcome, mode: Mode) -> FrameResult:
-    """Outcome of a case in the schema of results.json.
+def frame_result(case: Case, outcome: Outcome, mode: Mode, hls: int | None) -> FrameResult:
+    """Outcome of a case in the schema of results.json; `hls` are the elements in which HLS differs, if it ran.
 
     Raises:
         SimulationError: the hardware's counters contradict golden.
@@ -264,6 +264,7 @@ def frame_result(case: Case, outcome: Outcome, mode: Mode) -> FrameResult:
         cycles=outcome["cycles"],
         elements=outcome["elements"],
         mismatches=outcome["mismatches"],
+        hls_mismatches=hls,
         ops=[
             OpResult(op=index, queue_lengths=lengths, **counted)
             for index, (counted, lengths) in enumerate(zip(outcome["ops"], case.queue_lengths, strict=True))
@@ -291,6 +292,20 @@ def first_timeline(work: Path, pathways: Pathways, case: Case) -> Timeline | Non
     return Timeline(task=case.task, image=case.image, events=events(run_lines, program))
 
 
+def hls_mismatches(folder: Path, pathways: Pathways, cases: Sequence[Case]) -> list[int | None]:
+    """Elements of each case in which HLS differs from golden.
+
+    Raises:
+        UserError: a tool is missing.
+        SimulationError: the C-simulation failed.
+    """
+    frames = [Frame(case.task, case.source, case.expected) for case in cases]
+    try:
+        return [*count_mismatches(folder, pathways, frames)]
+    except AcceleratorError as error:
+        raise SimulationError(f"the HLS accelerator fails in C-simulation: {error}") from error
+
+
 def verify(
     folder: Path,
     pathways: Pathways,
@@ -302,8 +317,9 @@ def verify(
     stall_percent: int = 0,
     waves: bool = False,
     switch_rounds: int = 1,
+    hls: bool = False,
 ) -> Results:
-    """Compare RTL with golden on every input and task; see the module docstring.
+    """Compare RTL, and HLS if asked, with golden on every input and task; see the module docstring.
 
     Args:
         folder: the pathway folder, which the simulated host loads.
@@ -315,6 +331,7 @@ def verify(
         stall_percent: chance that the memory withholds a handshake in a cycle.
         waves: debug model, writes a waveform.
         switch_rounds: how often to measure what a task switch costs, with two more frames per task each time.
+        hls: run the HLS accelerator in C-simulation, too.
 
     Raises:
         UserError: a task is unknown or a tool is missing.
@@ -329,7 +346,8 @@ def verify(
     bench = frame_bench(hardware, waves=waves)
     outcomes = simulate(bench, folder, pathways, cases, schedule, work, mode=mode, stall_percent=stall_percent)
     checked = outcomes[: len(cases)]
-    results = zip(schedule.checked, checked, strict=True)
+    order = [cases[index] for index in schedule.checked]
+    wrong = hls_mismatches(folder, pathways, order) if hls else [None] * len(order)
     return Results(
         version=2,
         workload=pathways.first.workload,
@@ -340,8 +358,8 @@ def verify(
         images=len(sources),
         elements_compared=sum(outcome["elements"] for outcome in outcomes),
         golden_vs_rtl_mismatches=sum(outcome["mismatches"] for outcome in outcomes),
-        golden_vs_hls_mismatches=None,
-        frames=[frame_result(cases[index], outcome, mode) for index, outcome in results],
+        golden_vs_hls_mismatches=sum(count or 0 for count in wrong) if hls else None,
+        frames=[frame_result(*frame[:2], mode, frame[2]) for frame in zip(order, checked, wrong, strict=True)],
         task_switch=task_switch(outcomes[len(cases) :]),
         timeline=first_timeline(work, pathways, cases[schedule.checked[0]]),
         wall_seconds=time.monotonic() - began,

@@ -159,6 +159,19 @@ def test_ctrl_c_leaves_the_board_usable(temporary: Path, folder: Path, pathways:
         assert np.array_equal(result_RC, Executor(pathways.first).run(random_image(MODEL)).output_NC)
 
 
+def test_a_stuck_simulation_is_ended(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_process, "GRACE_SECONDS", 0.5)
+    board = SimulatedBoard(HARDWARE["demo"])
+    os.kill(model(board), signal.SIGSTOP)
+    later(lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        board.reset()
+    start = time.monotonic()
+    board.close()
+    assert time.monotonic() - start < 5
+    assert soon(lambda: not is_running(board.pid))
+
+
 PROGRAM = """
 import sys
 from m3vit.model.config import HARDWARE

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PARTS = ("hls", "model", "rtl", "scripts", "sim")
 """Folders at the top that are packages of m3vit."""
-RUBBISH = ("runs/demo/report.json", "scripts/templates/rtl_project/host/__pycache__/run.pyc", "rtl/__pycache__/x.pyc")
+RUBBISH = ("runs/demo/report.json", "scripts/templates/project/common/host/__pycache__/x.pyc", "rtl/__pycache__/x.pyc")
 """Files that lie in a working tree and do not belong into a package."""
 
 

@@ -23,7 +23,7 @@ from m3vit.sim.program import OP_BYTES, Opcode
 from m3vit.sim.regmap import Mode
 from m3vit.sim.report import image_sha256
 from m3vit.sim.results import Results, check_results, expected_experts
-from m3vit.sim.simulator import frame_bench
+from m3vit.sim.simulator import SimulationError, frame_bench
 from m3vit.sim.synthetic import random_image, random_moe, random_pathways, random_residual
 from m3vit.sim.timeline import events, runs
 from m3vit.sim.verification import Case, Journal, Schedule, golden_cases, make_schedule, simulate
@@ -48,7 +48,7 @@ def pathways(folder: Path) -> Pathways:
 @pytest.fixture(scope="module")
 def results(folder: Path, pathways: Pathways) -> Results:
     images = [random_image(MODEL, seed) for seed in range(2)]
-    return verification.verify(folder, pathways, images, TASKS, work=folder / "verification")
+    return verification.verify(folder, pathways, images, TASKS, work=folder / "verification", hls=True)
 
 
 def test_every_element_is_compared_and_equal(results: Results, pathways: Pathways) -> None:
@@ -56,6 +56,8 @@ def test_every_element_is_compared_and_equal(results: Results, pathways: Pathway
     frames = 2 * len(TASKS) + 2 * len(TASKS)  # images, and the switches
     assert results.elements_compared == frames * patches * channels
     assert results.golden_vs_rtl_mismatches == 0
+    assert results.golden_vs_hls_mismatches == 0
+    assert results.hls_elements == 2 * len(TASKS) * patches * channels
     assert sorted((frame.task, frame.image) for frame in results.frames) == [(t, i) for t in TASKS for i in range(2)]
     check_results(results, pathways, Path("results.json"))
 
@@ -230,3 +232,16 @@ def test_validation_images_are_the_split() -> None:
     images_BHW3 = validation_images(DEMO, 2)
     for index in range(2):
         assert np.array_equal(images_BHW3[index], data[index]["image"].permute(1, 2, 0).numpy())
+
+
+def test_hls_differences_are_counted(folder: Path, pathways: Pathways) -> None:
+    (case, *_) = golden_cases(pathways, [random_image(MODEL)], TASKS[:1])
+    wrong = case.expected.copy()
+    wrong.reshape(-1)[3:5] += 1
+    assert verification.hls_mismatches(folder, pathways, [case, replace(case, expected=wrong)]) == [0, 2]
+
+
+def test_a_refusal_of_hls_is_one_sentence(folder: Path, pathways: Pathways) -> None:
+    (case, *_) = golden_cases(pathways, [random_image(MODEL)], TASKS[:1])
+    with pytest.raises(SimulationError, match=r"^the HLS accelerator fails in C-simulation: cannot read the pathway"):
+        verification.hls_mismatches(folder / "none", pathways, [case])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# Actions of the block design and of the runs; see actions.tcl.
+# Actions of the block design and of the runs; see vivado.tcl.
 
-namespace eval ::act {
+namespace eval ::vivado {
   # --- cells and pins ---------------------------------------------------------------------------------------------
   proc create_bd_design {given objects} {
     global state
@@ -12,27 +12,23 @@ namespace eval ::act {
     set state(valid) 0
   }
   proc create_bd_cell {given objects} {
-    global state ip_config
+    global state
     need [info exists state(design)] "create_bd_cell: no block design is open"
     need [expr {[option $given -type ip] eq "ip"}] "create_bd_cell: these stubs know IP cells only"
     set vlnv [option $given -vlnv]
-    need [info exists ip_config($vlnv)] "create_bd_cell: the catalog has no $vlnv"
-    need [expr {![string match m3vit:* $vlnv] || $state(catalog) eq $vlnv}] "create_bd_cell: $vlnv is not in the catalog"
+    need [expr {[names pin $vlnv] ne ""}] "create_bd_cell: the catalog has no $vlnv"
+    need [expr {[string match xilinx.com:* $vlnv] || $vlnv in $state(catalog)}] \
+      "create_bd_cell: $vlnv is not in the catalog"
     need [expr {![info exists state(cell,$objects)]}] "create_bd_cell: there is a cell $objects already"
     set state(cell,$objects) $vlnv
     set state(valid) 0
-    return cell:$objects
-  }
-  proc get_bd_cells {given objects} {
-    global state
-    need [info exists state(cell,$objects)] "get_bd_cells: no such cell $objects"
     return cell:$objects
   }
   proc apply_bd_automation {given objects} {
     set cell [named cell [lindex $objects 0]]
     need [expr {[option $given -rule] eq "xilinx.com:bd_rule:zynq_ultra_ps_e"}] "apply_bd_automation: no such rule"
     foreach {name value} [option $given -config] {
-      need [expr {$name in {apply_board_preset make_external Master Slave}}] "apply_bd_automation: no such setting $name"
+      need [expr {$name eq "apply_board_preset"}] "apply_bd_automation: no such setting $name"
     }
   }
   # Whether the configuration of a cell makes a pin appear: {} always, {P} if P is not 0, {P n} if P is at least n.
@@ -40,30 +36,30 @@ namespace eval ::act {
     lassign $condition name least
     return [expr {$name eq "" || [get_property {} [list $name cell:$cell]] >= ($least eq "" ? 1 : $least)}]
   }
-  proc find_pin {class table path given} {
+  # The pin or interface of a cell, by path; rows holds pin or intf.
+  proc find_pin {row path given} {
     global state
-    upvar #0 $table pins
-    lassign [split [string trimleft $path /] /] cell pin
+    lassign [split [string trimleft $path /] /] cell name
     need [info exists state(cell,$cell)] "there is no cell $cell"
-    set known [dict exists $pins($state(cell,$cell)) $pin]
-    if {$known} {
-      set entry [dict get $pins($state(cell,$cell)) $pin]
-      set known [appears $cell [lindex $entry [expr {$class eq "pin" ? 1 : 2}]]]
+    set key "$state(cell,$cell) $name"
+    set found [known $row $key]
+    if {$found} {
+      set found [appears $cell [lindex [entry $row $key] [expr {$row eq "pin" ? 1 : 2}]]]
     }
-    need [expr {$known || [dict exists $given -quiet]}] "cell $cell has no [expr {$class eq "pin" ? "pin" : "interface"}] $pin"
-    return [expr {$known ? "$class:$cell/$pin" : ""}]
+    set what [expr {$row eq "pin" ? "pin" : "interface"}]
+    need [expr {$found || [dict exists $given -quiet]}] "cell $cell has no $what $name"
+    return [expr {$found ? "$row:$cell/$name" : ""}]
   }
   proc get_bd_pins {given objects} {
-    return [find_pin pin ip_pins [lindex $objects 0] $given]
+    return [find_pin pin [lindex $objects 0] $given]
   }
   proc get_bd_intf_pins {given objects} {
-    return [find_pin intf ip_intfs [lindex $objects 0] $given]
+    return [find_pin intf [lindex $objects 0] $given]
   }
-  proc entry_of {table class object} {
+  proc entry_of {row object} {
     global state
-    upvar #0 $table pins
-    lassign [split [named $class $object] /] cell pin
-    return [dict get $pins($state(cell,$cell)) $pin]
+    lassign [split [named $row $object] /] cell name
+    return [entry $row "$state(cell,$cell) $name"]
   }
 
   # --- connections ------------------------------------------------------------------------------------------------
@@ -71,7 +67,7 @@ namespace eval ::act {
     global state
     set drivers {}
     foreach pin $objects {
-      if {[lindex [entry_of ip_pins pin $pin] 0] eq "out"} {
+      if {[lindex [entry_of pin $pin] 0] eq "out"} {
         lappend drivers $pin
       }
     }
@@ -87,8 +83,8 @@ namespace eval ::act {
   proc connect_bd_intf_net {given objects} {
     global state
     lassign $objects master slave
-    need [expr {[lindex [entry_of ip_intfs intf $master] 0] eq "master"}] "connect_bd_intf_net: $master is no master"
-    need [expr {[lindex [entry_of ip_intfs intf $slave] 0] eq "slave"}] "connect_bd_intf_net: $slave is no slave"
+    need [expr {[lindex [entry_of intf $master] 0] eq "master"}] "connect_bd_intf_net: $master is no master"
+    need [expr {[lindex [entry_of intf $slave] 0] eq "slave"}] "connect_bd_intf_net: $slave is no slave"
     foreach pin $objects {
       need [expr {![info exists state(peer,$pin)]}] "connect_bd_intf_net: $pin is connected already"
     }
@@ -100,12 +96,12 @@ namespace eval ::act {
   # --- addresses --------------------------------------------------------------------------------------------------
   proc get_bd_addr_spaces {given objects} {
     set intf [option $given -of_objects]
-    need [expr {[lindex [entry_of ip_intfs intf $intf] 0] eq "master"}] "get_bd_addr_spaces: $intf is no master"
+    need [expr {[lindex [entry_of intf $intf] 0] eq "master"}] "get_bd_addr_spaces: $intf is no master"
     return space:[named intf $intf]
   }
   proc get_bd_addr_segs {given objects} {
     set intf [option $given -of_objects]
-    set segments [lindex [entry_of ip_intfs intf $intf] 3]
+    set segments [lindex [entry_of intf $intf] 3]
     if {[dict exists $given -filter]} {
       need [regexp {^NAME =~ (\S+)$} [dict get $given -filter] all pattern] "get_bd_addr_segs: cannot read the filter"
       set segments [lsearch -all -inline $segments $pattern]
@@ -138,20 +134,22 @@ namespace eval ::act {
   }
 
   proc validate_bd_design {given objects} {
-    global state ip_pins ip_intfs
+    global state
     foreach key [array names state cell,*] {
       set cell [string range $key 5 end]
-      dict for {pin entry} $ip_pins($state($key)) {
-        if {[lindex $entry 0] eq "in" && [appears $cell [lindex $entry 1]]} {
-          need [info exists state(driver,pin:$cell/$pin)] "validate_bd_design: $cell/$pin is not connected"
+      foreach name [names pin $state($key)] {
+        lassign [entry pin "$state($key) $name"] direction condition
+        if {$direction eq "in" && [appears $cell $condition]} {
+          need [info exists state(driver,pin:$cell/$name)] "validate_bd_design: $cell/$name is not connected"
         }
       }
-      dict for {pin entry} $ip_intfs($state($key)) {
-        if {[appears $cell [lindex $entry 2]]} {
-          need [info exists state(peer,intf:$cell/$pin)] "validate_bd_design: $cell/$pin is not connected"
+      foreach name [names intf $state($key)] {
+        lassign [entry intf "$state($key) $name"] mode clock condition
+        if {[appears $cell $condition]} {
+          need [info exists state(peer,intf:$cell/$name)] "validate_bd_design: $cell/$name is not connected"
           set hop [expr {$state($key) eq "xilinx.com:ip:smartconnect"}]
-          set mapped [expr {$hop || [lindex $entry 0] eq "slave" || [info exists state(mapped,$cell/$pin)]}]
-          need $mapped "validate_bd_design: $cell/$pin has no address"
+          set mapped [expr {$hop || $mode eq "slave" || [info exists state(mapped,$cell/$name)]}]
+          need $mapped "validate_bd_design: $cell/$name has no address"
         }
       }
     }
@@ -163,8 +161,9 @@ namespace eval ::act {
   }
   proc make_wrapper {given objects} {
     global state
-    set design [file rootname [named file [option $given -files [lindex $objects 0]]]]
+    set design [file rootname [named file [lindex $objects 0]]]
     need $state(valid) "make_wrapper: $design has not been validated since its last change"
+    need [dict exists $given -top] "make_wrapper without -top makes no top module"
     need [dict exists $given -import] "make_wrapper without -import leaves the wrapper out of the project"
     set state(file,${design}_wrapper.v) ${design}_wrapper.v
     set folder [file join $state(dir) $state(project).gen sources_1 bd $design hw_handoff]
@@ -178,12 +177,11 @@ namespace eval ::act {
     return run:$objects
   }
   proc launch_runs {given objects} {
-    global state run_steps
+    global state
     set run [string map {run: {}} [lindex $objects 0]]
     get_runs {} $run
     need [info exists state(property,fileset:sources_1,top)] "launch_runs: no top is set"
     need [expr {$run eq "synth_1" || [info exists state(ended,synth_1)]}] "launch_runs: synth_1 has not run"
-    need [expr {[option $given -to_step write_bitstream] in $run_steps}] "launch_runs: no such step"
     set state(launched,$run) [expr {[dict exists $given -to_step] ? [dict get $given -to_step] : "all"}]
   }
   proc wait_on_run {given objects} {

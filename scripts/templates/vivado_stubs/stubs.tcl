@@ -1,106 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# A stand-in for Vivado that knows the commands, options, properties and pins in commands.tcl and ips.tcl, keeps track of
-# what exists, and stops at the first thing that does not. It proves spelling and order, not that Vivado succeeds.
+# A stand-in for Vivado and Vitis HLS that knows what is in table.tcl, keeps track of what exists, and stops at the
+# first thing that does not. It proves spelling, values and order, not that the tools succeed.
 #
-# Usage: tclsh stubs.tcl FOLDER SCENARIO   (scenario: board, no_board, slow, broken)
-# Objects are the strings class:name.
+# Usage: tclsh stubs.tcl TOOL SCRIPT SCENARIO [LOG]      in the folder where the tool would run
+# TOOL: vitis_hls or vivado. SCENARIO: board, or what goes wrong: no_board, slow (timing is missed), broken (synthesis
+# fails), csim (the test bench fails), offset, missing or extra (of a register). LOG: a file to which used commands and
+# options are written.
 
 set here [file dirname [file normalize [info script]]]
-source [file join $here commands.tcl]
-source [file join $here ips.tcl]
-source [file join $here actions.tcl]
+source [file join $here calls.tcl]
+namespace eval ::stub [list source [file join $here table.tcl]]
+source [file join $here packaged.tcl]
+source [file join $here vitis_hls.tcl]
+source [file join $here vivado.tcl]
 source [file join $here block_design.tcl]
 
-# Options and objects of a call, checked against the table.
-proc parse_call {name arguments} {
-  global table
-  lassign $table($name) options limits
-  set given {}
-  set objects {}
-  while {[llength $arguments]} {
-    set arguments [lassign $arguments word]
-    if {[regexp {^-[a-z]} $word]} {
-      if {$word in {-quiet -verbose}} {
-        dict set given $word 1
-      } elseif {![dict exists $options $word]} {
-        error "$name has no option $word"
-      } elseif {[dict get $options $word]} {
-        if {![llength $arguments]} {
-          error "$name $word needs a value"
-        }
-        set arguments [lassign $arguments value]
-        dict set given $word $value
-      } else {
-        dict set given $word 1
-      }
-    } else {
-      lappend objects $word
-    }
-  }
-  lassign $limits least most
-  if {[llength $objects] < $least || [llength $objects] > $most} {
-    error "$name takes $least to $most objects, not [llength $objects]: $objects"
-  }
-  return [list $given $objects]
-}
-
-proc define_commands {} {
-  global commands table
+proc ::stub::define_commands {tool} {
   namespace eval ::ipx {}
-  foreach {name options limits} $commands {
-    set table($name) [list $options $limits]
-    proc ::$name {args} [string map [list NAME $name] {
-      lassign [parse_call NAME $args] given objects
-      return [::act::NAME $given $objects]
+  foreach name [names command $tool] {
+    proc ::$name {args} [string map [list TOOL $tool NAME $name] {
+      lassign [::stub::parse TOOL NAME $args] given objects
+      return [::TOOL::NAME $given $objects]
     }]
   }
 }
 
-# Every file must be complete Tcl, also where no branch leads.
-proc check_complete {file} {
+# Every script must be complete Tcl, also where no branch leads, and the XDC must hold no command at all.
+proc ::stub::check_files {folder} {
+  foreach file [glob -directory [file join $folder tcl] *.tcl] {
+    need [info complete [contents $file]] "[file tail $file] has an open brace, bracket or quote"
+  }
+  foreach line [split [contents [file join $folder constraints m3vit.xdc]] \n] {
+    need [regexp {^\s*(#.*)?$} $line] "m3vit.xdc holds a constraint that these stubs do not know: $line"
+  }
+}
+proc ::stub::contents {file} {
   set channel [open $file]
   set text [read $channel]
   close $channel
-  if {![info complete $text]} {
-    error "[file tail $file] has an open brace, bracket or quote"
-  }
+  return $text
 }
 
-proc unknown {name args} {
+# What the tool must have left behind when its script ended well.
+proc ::stub::check_products {tool folder} {
+  set wanted(vitis_hls) {build/hls/solution1/impl/ip/component.xml}
+  set wanted(vivado) {output/m3vit.bit output/m3vit.hwh output/timing.rpt output/utilization.rpt}
+  foreach name $wanted($tool) {
+    need [file isfile [file join $folder $name]] "the script ended without $name"
+  }
+}
+proc ::stub::finish {code} {
+  global state
+  if {$code == 0 && [catch {check_products $state(tool) $state(folder)} message]} {
+    puts stderr $message
+    set code 1
+  }
+  ::stub::leave $code
+}
+
+# Scripts may end with exit, which is where the products are checked.
+rename ::exit ::stub::leave
+proc ::exit {{code 0}} {
+  ::stub::finish $code
+}
+proc ::unknown {name args} {
   error "unknown command $name"
 }
 
-proc check_folder {folder} {
-  global state
-  foreach file [glob -directory [file join $folder tcl] *.tcl] {
-    check_complete $file
-  }
-  uplevel #0 [list source [file join $folder tcl build.tcl]]
-  if {$state(scenario) ne "broken"} {
-    foreach name {m3vit.bit m3vit.hwh timing.rpt utilization.rpt} {
-      if {![file isfile [file join $folder output $name]]} {
-        error "build.tcl ended without output/$name"
-      }
-    }
-  }
-  set channel [open [file join $folder constraints m3vit.xdc]]
-  foreach line [split [read $channel] \n] {
-    if {[string trim $line] ne "" && ![string match #* $line]} {
-      error "m3vit.xdc holds a constraint that these stubs do not know: $line"
-    }
-  }
-  close $channel
-}
-
-define_commands
-lassign $argv state(folder) state(scenario)
-if {$state(scenario) ni {board no_board slow broken}} {
+lassign $argv state(tool) state(script) state(scenario) state(log)
+if {$state(scenario) ni {board no_board slow broken csim offset missing extra}} {
   error "unknown scenario $state(scenario)"
 }
-if {[catch {check_folder $state(folder)} message options]} {
+set state(folder) [file dirname [file dirname [file normalize $state(script)]]]
+::stub::define_commands $state(tool)
+if {[catch {::stub::check_files $state(folder); uplevel #0 [list source $state(script)]} message options]} {
   puts stderr "$message\n[dict get $options -errorinfo]"
-  exit 1
+  ::stub::leave 1
 }
-puts "stubs: $state(scenario) ok"
-exit 0
+::stub::finish 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# Packages src/ as the IP m3vit:accelerator:m3vit_top:1.0 in build/ip. Commands: UG835 (2022.2), ipx: UG1118.
+# Packages src/ as the accelerator's IP. Commands: UG835, ipx: UG1118.
 
 source [file join [file dirname [info script]] settings.tcl]
 
@@ -10,7 +10,7 @@ foreach name $sources {
   lappend paths [file join $root_dir src $name]
 }
 add_files -norecurse -fileset sources_1 $paths
-set_property top m3vit_top [get_filesets sources_1]
+set_property top $ip_name [get_filesets sources_1]
 update_compile_order -fileset sources_1
 
 ipx::package_project -root_dir $ip_dir -vendor m3vit -library accelerator -taxonomy /UserIP -import_files \
@@ -23,7 +23,7 @@ set_property description "INT8 Mixture-of-Experts Vision Transformer accelerator
 set_property ipi_drc {ignore_freq_hz true} $core
 
 # The attributes in m3vit_top.v must have become interfaces.
-set wanted [list aclk aresetn irq_o s_axi_ctrl]
+set wanted [list $clock_pin $reset_pin $interrupt_pin s_axi_ctrl]
 for {set port 0} {$port < $ports} {incr port} {
   lappend wanted m_axi_hp$port
 }

@@ -3,8 +3,8 @@
 # Block design: PS, reset, accelerator, one SmartConnect per path. Needs create_project.tcl to have run.
 #
 # Names: PG201 (Zynq UltraScale+ PS: S_AXI_HP0_FPD to HP3_FPD are GP2 to GP5, M_AXI_HPM0_FPD is GP0), PG247
-# (SmartConnect), PG164 (Processor System Reset), commands UG835 (2022.2). Each SmartConnect is one to one; it adapts
-# identifiers, address width and side-band signals between the accelerator's AXI4 and the PS ports.
+# (SmartConnect), PG164 (Processor System Reset), commands UG835. Each SmartConnect is one to one; it adapts identifiers,
+# address width and side-band signals between the accelerator's AXI4 and the PS ports.
 
 source [file join [file dirname [info script]] settings.tcl]
 
@@ -47,27 +47,28 @@ for {set port 0} {$port < $ports} {incr port} {
 set_property -dict $options $ps
 
 create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset
-create_bd_cell -type ip -vlnv m3vit:accelerator:m3vit_top:1.0 m3vit_accelerator_0
+set cell m3vit_accelerator_0
+create_bd_cell -type ip -vlnv $ip_vlnv $cell
 fan_out ps/pl_resetn0 [list reset/ext_reset_in]
-fan_out ps/pl_clk0 [list reset/slowest_sync_clk m3vit_accelerator_0/aclk ps/maxihpm0_fpd_aclk]
-fan_out reset/peripheral_aresetn [list m3vit_accelerator_0/aresetn]
-fan_out m3vit_accelerator_0/irq_o [list ps/pl_ps_irq0]
+fan_out ps/pl_clk0 [list reset/slowest_sync_clk $cell/$clock_pin ps/maxihpm0_fpd_aclk]
+fan_out reset/peripheral_aresetn [list $cell/$reset_pin]
+fan_out $cell/$interrupt_pin [list ps/pl_ps_irq0]
 
-connect_through control ps/M_AXI_HPM0_FPD m3vit_accelerator_0/s_axi_ctrl
+connect_through control ps/M_AXI_HPM0_FPD $cell/s_axi_ctrl
 assign_bd_address -offset $control_base -range $control_range \
   -target_address_space [get_bd_addr_spaces -of_objects [get_bd_intf_pins ps/M_AXI_HPM0_FPD]] \
-  [get_bd_addr_segs -of_objects [get_bd_intf_pins m3vit_accelerator_0/s_axi_ctrl]]
+  [get_bd_addr_segs -of_objects [get_bd_intf_pins $cell/s_axi_ctrl]]
 for {set port 0} {$port < $ports} {incr port} {
   fan_out ps/pl_clk0 [list ps/saxihp${port}_fpd_aclk]
-  connect_through memory$port m3vit_accelerator_0/m_axi_hp$port ps/S_AXI_HP${port}_FPD
+  connect_through memory$port $cell/m_axi_hp$port ps/S_AXI_HP${port}_FPD
   # Everything behind the port is mapped, which leaves no warning; the driver only passes addresses in DDR4.
   assign_bd_address \
-    -target_address_space [get_bd_addr_spaces -of_objects [get_bd_intf_pins m3vit_accelerator_0/m_axi_hp$port]] \
+    -target_address_space [get_bd_addr_spaces -of_objects [get_bd_intf_pins $cell/m_axi_hp$port]] \
     [get_bd_addr_segs -of_objects [get_bd_intf_pins ps/S_AXI_HP${port}_FPD]]
 }
 
 validate_bd_design
 save_bd_design
-make_wrapper -files [get_files $system.bd] -top -import
+make_wrapper -top -import [get_files $system.bd]
 set_property top ${system}_wrapper [get_filesets sources_1]
 update_compile_order -fileset sources_1

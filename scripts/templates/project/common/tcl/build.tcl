@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# Everything from sources to output/m3vit.bit and .hwh: vivado -mode batch -source tcl/build.tcl. Commands: UG835.
+# Everything from the accelerator's IP to output/m3vit.bit and .hwh: vivado -mode batch -source tcl/build.tcl. Commands:
+# UG835.
 
 set tcl_dir [file dirname [file normalize [info script]]]
-source [file join $tcl_dir package_ip.tcl]
+source [file join $tcl_dir accelerator_ip.tcl]
 source [file join $tcl_dir create_project.tcl]
 source [file join $tcl_dir block_design.tcl]
 

@@ -1,34 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# What each command does to the stand-in's state. `given` holds the options, `objects` the rest.
+# What each command of Vivado does to the stand-in's state. `given` holds the options, `objects` the rest.
 
-namespace eval ::act {
-  namespace eval ipx {}
-
-  proc option {given name {default ""}} {
-    return [expr {[dict exists $given $name] ? [dict get $given $name] : $default}]
-  }
-
-  proc need {condition message} {
-    if {!$condition} {
-      error $message
-    }
-  }
-
-  # The name of an object of a class.
-  proc named {class object} {
-    need [string match $class:* $object] "'$object' is not a $class"
-    return [string range $object [string length $class:] end]
+namespace eval ::vivado {
+  namespace path ::stub
+  namespace eval ipx {
+    namespace path ::stub
   }
 
   # --- projects and files -----------------------------------------------------------------------------------------
   proc create_project {given objects} {
     global state
     need [expr {![info exists state(project)]}] "create_project: a project is already open"
-    need [regexp {^xc[a-z0-9]+-[a-z0-9]+-\d-[a-z]$} [option $given -part]] "create_project: no such part [option $given -part]"
+    need [expr {[llength $objects] == 2 && [dict exists $given -force]}] "create_project needs a folder and -force here"
+    set part [option $given -part]
+    need [regexp {^xc[a-z0-9]+-[a-z0-9]+-\d-[a-z]$} $part] "create_project: no such part $part"
     lassign $objects state(project) state(dir)
     file mkdir $state(dir)
-    array unset state property,* 
+    array unset state property,*
     array unset state file,*
     set state(property,project:,board_part) ""
     return project:
@@ -72,33 +61,25 @@ namespace eval ::act {
   proc update_ip_catalog {given objects} {
     global state
     current_project {} {}
-    set path [option [array get state property,project:,ip_repo_paths] property,project:,ip_repo_paths]
-    set state(catalog) [expr {[file isfile [file join $path component.xml]] ? "m3vit:accelerator:m3vit_top:1.0" : ""}]
+    set state(catalog) {}
+    foreach folder [get_property {} {ip_repo_paths project:}] {
+      lappend state(catalog) [read_component $folder]
+    }
   }
 
   # --- properties -------------------------------------------------------------------------------------------------
-  proc check_property {object name} {
-    global properties state ip_config
+  # Kind and, of a cell's property, default value.
+  proc property_entry {object name} {
+    global state
     set class [lindex [split $object :] 0]
-    if {$class eq "cell"} {
-      set vlnv $state(cell,[named cell $object])
-      need [dict exists $ip_config($vlnv) $name] "$vlnv has no property $name"
-    } else {
-      need [dict exists $properties $class] "'$object' has no properties these stubs know"
-      need [expr {$name in [dict get $properties $class]}] "a $class has no property $name"
-    }
+    set owner [expr {$class eq "cell" ? $state(cell,[named cell $object]) : $class}]
+    set row [expr {$class eq "cell" ? "config" : "property"}]
+    need [known $row "$owner $name"] "a $owner has no property $name"
+    return [entry $row "$owner $name"]
   }
   proc store_property {object name value} {
-    global state ip_config strategies
-    check_property $object $name
-    if {[string match cell:* $object]} {
-      set patterns [lindex [dict get $ip_config($state(cell,[named cell $object])) $name] 1]
-      set legal [lmap pattern [split $patterns |] {string match $pattern $value}]
-      need [expr {1 in $legal}] "$name cannot be $value"
-    }
-    if {$name eq "strategy"} {
-      need [expr {$value in $strategies}] "no such strategy $value"
-    }
+    global state
+    check_value $name [lindex [property_entry $object $name] 0] $value
     if {$name eq "top"} {
       need [expr {[array names state file,$value.*] ne ""}] "there is no source file of the top module $value"
     }
@@ -118,52 +99,53 @@ namespace eval ::act {
     store_property $object $name $value
   }
   proc get_property {given objects} {
-    global state ip_config
+    global state
     lassign $objects name object
-    check_property $object $name
+    set entry [property_entry $object $name]
     if {[info exists state(property,$object,$name)]} {
       return $state(property,$object,$name)
     }
     need [string match cell:* $object] "property $name of $object has no value yet"
-    return [lindex [dict get $ip_config($state(cell,[named cell $object])) $name] 0]
+    return [lindex $entry 1]
   }
 
   # --- packager ---------------------------------------------------------------------------------------------------
   proc ipx::package_project {given objects} {
     global state
-    ::act::need [info exists state(property,fileset:sources_1,top)] "ipx::package_project: no top is set"
+    foreach name {-root_dir -vendor -library -taxonomy -import_files} {
+      need [dict exists $given $name] "ipx::package_project needs $name here"
+    }
+    need [info exists state(property,fileset:sources_1,top)] "ipx::package_project: no top is set"
     set top $state(property,fileset:sources_1,top)
-    set vlnv [dict get $given -vendor]:[dict get $given -library]:$top:1.0
-    ::define_packaged $vlnv $state(file,$top.v)
-    set state(core) $vlnv
-    set state(root_dir) [dict get $given -root_dir]
-    return core:$vlnv
+    lassign [read_shell $state(file,$top.v)] state(core,pins) state(core,intfs)
+    set state(core) [dict get $given -vendor]:[dict get $given -library]:$top
+    set state(core,dir) [dict get $given -root_dir]
+    return core:$state(core)
   }
   proc ipx::current_core {given objects} {
     global state
-    ::act::need [info exists state(core)] "no core is open"
+    need [info exists state(core)] "no core is open"
     return core:$state(core)
   }
   proc ipx::get_bus_interfaces {given objects} {
-    global ip_pins ip_intfs
-    set vlnv [::act::named core [dict get $given -of_objects]]
-    set found [expr {[dict exists $ip_pins($vlnv) $objects] || [dict exists $ip_intfs($vlnv) $objects]}]
-    ::act::need [expr {$found || [dict exists $given -quiet]}] "the core has no interface $objects"
+    global state
+    named core [dict get $given -of_objects]
+    set found [expr {[dict exists $state(core,pins) $objects] || [dict exists $state(core,intfs) $objects]}]
+    need [expr {$found || [dict exists $given -quiet]}] "the core has no interface $objects"
     return [expr {$found ? "bus:$objects" : ""}]
   }
   proc ipx::create_xgui_files {given objects} {
-    ::act::named core [lindex $objects 0]
+    named core [lindex $objects 0]
   }
   proc ipx::update_checksums {given objects} {
-    ::act::named core [lindex $objects 0]
+    named core [lindex $objects 0]
   }
   proc ipx::check_integrity {given objects} {
-    ::act::named core [lindex $objects 0]
+    named core [lindex $objects 0]
   }
   proc ipx::save_core {given objects} {
     global state
-    ::act::named core [lindex $objects 0]
-    file mkdir $state(root_dir)
-    close [open [file join $state(root_dir) component.xml] w]
+    set vlnv [named core [lindex $objects 0]]:[::vivado::get_property {} [list version [lindex $objects 0]]]
+    write_component $state(core,dir) $vlnv $state(core,pins) $state(core,intfs)
   }
 }

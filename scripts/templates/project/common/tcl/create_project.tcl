@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-# Creates build/vivado, the project of the whole system. Needs package_ip.tcl to have run. Commands: UG835 (2022.2).
+# Creates build/vivado, the project of the whole system. Needs accelerator_ip.tcl to have run. Commands: UG835.
 
 source [file join [file dirname [info script]] settings.tcl]
 
@@ -12,6 +12,6 @@ if {$board ne ""} {
   puts "WARNING: no board file matches $board_pattern; see 'Board files' in README.md"
 }
 set_property target_language Verilog [current_project]
-set_property ip_repo_paths $ip_dir [current_project]
+set_property ip_repo_paths [list $ip_dir] [current_project]
 update_ip_catalog -rebuild
-add_files -norecurse -fileset constrs_1 [file join $root_dir constraints m3vit.xdc]
+add_files -norecurse -fileset constrs_1 [list [file join $root_dir constraints m3vit.xdc]]
