@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Conversions for the tests of the hls4ml plug-in."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import m3vit.hls.plugin.modules  # registers the handlers  # noqa: F401
+from m3vit.hls.csim import SANITISED, ap_types
 
 Floats = npt.NDArray[np.float32]
 PRECISION = "ap_fixed<24,10>"
@@ -69,3 +71,25 @@ def forward(model: nn.Module, x: Floats) -> Floats:
 def tokens(*shape: int, scale: float = 1.0, seed: int = 0) -> Floats:
     """Normal numbers on the grid of PRECISION."""
     return (np.rint(np.random.default_rng(seed).normal(0, scale, shape) / LSB) * LSB).astype(np.float32)
+
+
+def run_test_bench(project: Path, x: Floats, expected: Floats) -> None:
+    """Compile the project's test bench with sanitizers and run it as Vitis HLS would, beside `weights` and `tb_data`.
+
+    Args:
+        project: written by a conversion.
+        x: inputs.
+        expected: outputs; the bench prints six digits of them.
+    """
+    folder = project / "run"
+    folder.mkdir()
+    (folder / "weights").symlink_to(project / "firmware" / "weights")
+    (folder / "tb_data").mkdir()
+    for name, values in (("input_features", x), ("output_predictions", expected)):
+        np.savetxt(folder / "tb_data" / f"tb_{name}.dat", values.reshape(len(values), -1), "%.9g")
+    sources = [str(project / "myproject_test.cpp"), str(project / "firmware" / "myproject.cpp")]
+    command = ["g++", "-std=c++17", *SANITISED, "-w", "-I", str(ap_types()), *sources, "-o", str(folder / "bench")]
+    subprocess.run(command, check=True)
+    subprocess.run([str(folder / "bench")], cwd=folder, check=True, capture_output=True)
+    result = np.loadtxt(folder / "tb_data" / "csim_results.log").reshape(expected.shape)
+    assert np.allclose(result, expected, rtol=1e-5, atol=0)

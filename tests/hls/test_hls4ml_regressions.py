@@ -16,7 +16,7 @@ from hls4ml.model.graph import ModelGraph
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hls.hls4ml_project import LSB, Floats, Function, convert, forward, predict, tokens
+from hls.hls4ml_project import LSB, Floats, Function, convert, forward, predict, run_test_bench, tokens
 from m3vit.hls.plugin.precision import FixedPrecisionType, integer_bits, on_grid
 from m3vit.hls.plugin.tables import exp2_table, gelu_table
 from m3vit.hls.plugin.writer import edit
@@ -56,16 +56,17 @@ def test_wrong_conversion(case: Callable[[], tuple[nn.Module, Floats]], wrong_by
 
 
 def test_layer_norm_of_any_variance(tmp_path: Path) -> None:
-    """Deviations from one unit to the whole range; a constant token gives the bias."""
+    """Deviations from one unit to the whole range, by steps of half a bit; a constant token gives the bias."""
     norm = nn.LayerNorm(12, eps=1e-5)
     nn.init.normal_(norm.bias)
-    scales = 2.0 ** np.arange(-14, 7)
+    scales = 2.0 ** np.arange(-14, 16, 0.5)
     x = np.concatenate(
         [tokens(1, 1, 12, scale=scale, seed=7) for scale in scales] + [np.full((1, 1, 12), 3.25)], axis=1
     )
     x = x.astype(np.float32)
     model = nn.Sequential(norm).eval()
-    assert np.abs(predict(model, x, tmp_path) - forward(model, x)).max() < TOLERANCE
+    result = predict(model, x, tmp_path, precision="ap_fixed<32,18>")
+    assert np.abs(result - forward(model, x)).max() < TOLERANCE
 
 
 def test_gelu_add_relu_and_a_linear_layer_without_bias(tmp_path: Path) -> None:
@@ -80,7 +81,9 @@ def test_gelu_add_relu_and_a_linear_layer_without_bias(tmp_path: Path) -> None:
     x = np.concatenate([tokens(2, 5, 8, scale=scale) for scale in (0.1, 2.0, 40.0)], axis=1)
     expected = forward(model, x)
     assert np.abs(expected).max() > 50
-    assert np.abs(predict(model, x, tmp_path) - expected).max() < 8 * LSB
+    result = predict(model, x, tmp_path)
+    assert np.abs(result - expected).max() < 8 * LSB
+    run_test_bench(tmp_path / "project", x, result)
 
 
 def test_outputs_round_and_saturate(tmp_path: Path) -> None:
@@ -89,6 +92,18 @@ def test_outputs_round_and_saturate(tmp_path: Path) -> None:
     model = Function(lambda m, y: m.relu(y), relu=nn.ReLU()).eval()
     y = predict(model, x, tmp_path, precision="ap_fixed<16,10>", types={"relu": "ap_fixed<8,6>"})
     assert y.tolist() == [[[0.0, 3.25, 31.75, 31.75]]]
+
+
+def test_unsigned_inputs_in_a_namespace(tmp_path: Path) -> None:
+    """All channels at the largest value, which a signed type of the same width would not hold."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(12, 4), nn.GELU()).eval()
+    model[0].weight.data.abs_()
+    x = np.concatenate([np.full((1, 1, 12), 16 - 2.0**-8), np.abs(tokens(1, 3, 12)).round(1)], axis=1)
+    x = (np.rint(x * 256) / 256).astype(np.float32)
+    result = predict(model, x, tmp_path, types={"input_1": "ap_ufixed<12,4>"}, namespace="ours")
+    assert np.abs(result - forward(model, x)).max() < 2.0**-8  # 16-bit weights
+    assert "namespace ours {" in (tmp_path / "project" / "firmware" / "myproject.cpp").read_text()
 
 
 @pytest.mark.parametrize(

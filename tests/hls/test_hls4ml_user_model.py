@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hls.hls4ml_project import Function, convert, forward, tokens
-from m3vit.hls.csim import ap_types
+from hls.hls4ml_project import Function, convert, forward, run_test_bench, tokens
 from m3vit.hls.plugin.moe_block import MoeBlock
 from m3vit.model.config import HARDWARE, MODELS
 from m3vit.model.errors import UserError
@@ -96,6 +95,16 @@ def test_example_has_one_engine_and_memory_ports(example: Any) -> None:
     assert not list(weights.glob("*.txt"))
 
 
+def test_bench_of_the_example_under_sanitizers(example: Any) -> None:
+    """What Vitis HLS runs as C-simulation gives what the library gave, and says if there is no image."""
+    project, x = example["folder"], example["samples"].numpy()[:2]
+    run_test_bench(project, x, example["prediction"][:2])
+    bench = project / "run" / "bench"
+    alone = subprocess.run([str(bench)], cwd=project, check=False, capture_output=True, text=True)
+    assert alone.returncode == 1
+    assert "ERROR: engine 65536" in alone.stdout
+
+
 def test_second_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: Any = {}
     monkeypatch.chdir(tmp_path)
@@ -160,29 +169,12 @@ def test_block_behind_a_layer_with_a_type_of_its_own(tmp_path: Path) -> None:
     model = Function(lambda m, x: m.block(x) + x, block=block).eval()
     x = np.random.default_rng(4).normal(0, 1, (3, TOKENS, CONFIG.dim)).astype(np.float32)
     x = (np.rint(x * 2**15) / 2**15).astype(np.float32)
-    graph = convert(model, x.shape[1:], tmp_path, types={"x": "ap_fixed<24,9>", "add": "ap_fixed<24,9>"})
+    types = {"x": "ap_fixed<24,9>", "add": "ap_fixed<24,9>"}
+    graph = convert(model, x.shape[1:], tmp_path, types=types, namespace="ours", project_name="residual")
     assert "block_input" in [node.name for node in graph.get_layers()]
     graph.compile()
     assert block.fraction < 15  # so the conversion has something to round
     assert (graph.predict(x).reshape(x.shape) == forward(model, x)).all()
-    run_test_bench(tmp_path / "project")
-
-
-def run_test_bench(project: Path) -> None:
-    """The test bench that Vitis HLS would run, where Vitis HLS would put it: beside `weights` and `tb_data`."""
-    sources = [str(project / "myproject_test.cpp"), str(project / "firmware" / "myproject.cpp")]
-    include = ["-I", str(ap_types())]
-    program = project / "firmware" / "bench"
-    subprocess.run(["g++", "-std=c++17", "-O1", "-w", *include, *sources, "-o", str(program)], check=True)
-    (project / "firmware" / "tb_data").mkdir()
-    subprocess.run([str(program)], cwd=project / "firmware", check=True, capture_output=True)
-    log = (project / "firmware" / "tb_data" / "csim_results.log").read_text().splitlines()
-    assert len(log) == 5  # of hls4ml's five inputs of zeros
-    assert len(set(log)) == 1
-    assert len(log[0].split()) == TOKENS * CONFIG.dim
-    other = subprocess.run([str(program)], cwd=project, check=False, capture_output=True, text=True)
-    assert other.returncode == 1
-    assert "ERROR: engine 65536" in other.stdout
 
 
 def test_block_adapts_the_layer_before_it(tmp_path: Path) -> None:
@@ -192,6 +184,16 @@ def test_block_adapts_the_layer_before_it(tmp_path: Path) -> None:
     assert [node.class_name for node in graph.get_layers()] == ["Input", "FixedLinear", "Engine"]
     precision = graph.graph["_0"].get_output_variable().type.precision
     assert (precision.width, precision.fractional) == (16, block.fraction)
+
+
+def test_block_converts_what_is_read_twice_or_has_a_type_of_its_own(tmp_path: Path) -> None:
+    moe, norm = layer()
+    block = MoeBlock(moe, norm, samples())
+    twice = Function(lambda m, x: m.block(x) + x, block=block).eval()
+    for model, types in ((twice, {}), (nn.Sequential(block).eval(), {"input_1": "ap_fixed<24,9>"})):
+        graph = convert(model, (TOKENS, CONFIG.dim), tmp_path, types=types)
+        kinds = [node.class_name for node in graph.get_layers()]
+        assert kinds.index("FixedConvert") + 1 == kinds.index("Engine")
 
 
 def test_blocks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
