@@ -9,13 +9,13 @@ import hls4ml
 import numpy as np
 import pytest
 import torch
-from hls.hls4ml_project import LSB, Floats, Function, convert, forward, predict, tokens
 from hls4ml.converters.pytorch_to_hls import layer_handlers
 from hls4ml.model.flow import get_flow
 from hls4ml.model.graph import ModelGraph
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hls.hls4ml_project import LSB, Floats, Function, convert, forward, predict, tokens
 from m3vit.hls.plugin.precision import FixedPrecisionType, integer_bits, on_grid
 from m3vit.hls.plugin.tables import exp2_table, gelu_table
 from m3vit.hls.plugin.writer import edit
@@ -59,7 +59,9 @@ def test_layer_norm_of_any_variance(tmp_path: Path) -> None:
     norm = nn.LayerNorm(12, eps=1e-5)
     nn.init.normal_(norm.bias)
     scales = 2.0 ** np.arange(-14, 7)
-    x = np.concatenate([tokens(1, 1, 12, scale=scale, seed=7) for scale in scales] + [np.full((1, 1, 12), 3.25)], axis=1)
+    x = np.concatenate(
+        [tokens(1, 1, 12, scale=scale, seed=7) for scale in scales] + [np.full((1, 1, 12), 3.25)], axis=1
+    )
     x = x.astype(np.float32)
     model = nn.Sequential(norm).eval()
     assert np.abs(predict(model, x, tmp_path) - forward(model, x)).max() < TOLERANCE
