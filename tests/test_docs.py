@@ -127,7 +127,9 @@ def test_named_files_exist(page: Path) -> None:
 
 @by_page
 def test_named_modules_and_models_exist(page: Path) -> None:
-    known = {path.stem for folder in ("rtl", "sim/tb") for path in (ROOT / folder).iterdir()} | set(MODELS)
+    known = {
+        path.stem for folder in ("rtl", "sim/tb", "hls/kernels", "hls/tb") for path in (ROOT / folder).iterdir()
+    } | set(MODELS)
     for name in re.findall(r"(?<![\w/])(m3vit_[a-z0-9_]+)", code(page.read_text())):
         assert name in known, f"{page.name} names {name}"
 

@@ -22,6 +22,7 @@ from m3vit.model.errors import UserError
 from m3vit.model.moe import MoE, MultiRouter, TaskConditionedRouter
 from m3vit.model.quantise import INT16_MAX, Quantiser
 from m3vit.model.vit import M3ViT, MoEBlock
+from m3vit.sim.capacity import check_fits
 from m3vit.sim.golden.arith import saturate
 from m3vit.sim.golden.executor import Executor
 from m3vit.sim.network import compile_moe
@@ -80,9 +81,15 @@ def compile_block(
 ) -> tuple[Pathway, int]:
     """Calibrate, quantise and lay the block out: its pathway, and the fraction bits of its stream."""
     model = host_model(layer, norm, samples, task)
+    config = Config(model=model.config, hardware=hardware)
+    check_fits(config.model, config.hardware)
+    if not samples.isfinite().all() or (samples == samples[..., :1]).all():
+        raise UserError(
+            "the samples of a MoeBlock must be finite and tokens not constant; take what the block will see"
+        )
     calibration = calibrate_block(model, samples, task)
     largest = calibration.largest(RESIDUAL) * headroom
-    fraction = MAX_FRACTION if largest == 0 else min(MAX_FRACTION, -ceil(log2(largest / INT16_MAX)))
+    fraction = min(MAX_FRACTION, -ceil(log2(largest / INT16_MAX)))
     if fraction < 0:
         raise UserError(f"values up to {largest:.0f} do not fit a 16-bit stream; scale the samples down")
     unit = 2.0**-fraction
@@ -90,7 +97,7 @@ def compile_block(
     assert isinstance(block, MoEBlock)
     integers = Quantiser(model, calibration, unit, slices=1).moe(block, f"blocks.{LAYER}")
     scales = {task: Scales(residual=unit, output=unit)}
-    return compile_moe(integers, Config(model=model.config, hardware=hardware), scales).task(task), fraction
+    return compile_moe(integers, config, scales).task(task), fraction
 
 
 def host_model(layer: MoE, norm: nn.LayerNorm, samples: Tensor, task: TaskName) -> M3ViT:

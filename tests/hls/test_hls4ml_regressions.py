@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """What hls4ml 1.3's Vitis backend converts to wrong numbers, our backend converts to right ones or refuses."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,9 +110,8 @@ def test_outputs_round_and_saturate(tmp_path: Path) -> None:
     ],
 )
 def test_refused(model: nn.Module, says: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=".") as error:
+    with pytest.raises(UserError, match=re.escape(says)):
         convert(model.eval(), (6, 8), tmp_path)
-    assert says in str(error.value)
 
 
 def relu_model() -> nn.Module:
