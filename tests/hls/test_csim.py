@@ -120,6 +120,15 @@ def test_layers_larger_than_the_weight_buffer(tmp_path: Path) -> None:
         check(board, random_pathways(model, hardware), tmp_path / "pathway")
 
 
+def test_capacities_that_are_just_enough(tmp_path: Path) -> None:
+    """No buffer is read or written beyond its end, for tokens that fill neither a tile nor a word."""
+    hardware = HARDWARE["demo"].model_copy(
+        update={"max_tokens": SMALL.tokens, "max_dim": 96, "max_top_k": 2, "max_block": 5, "lend_words": 16}
+    )
+    with HlsBoard(hardware, SANITISED) as board:
+        check(board, random_pathways(SMALL, hardware), tmp_path / "pathway")
+
+
 def faults(pathway: Pathway) -> list[Fault]:
     """What can be wrong with a program and a C++ kernel can notice: not the answers of the memory."""
     program = pathway.program
