@@ -36,7 +36,7 @@ def demo(
         resume = (out / "train" / RESUME).exists()
         train(config=None, out=out / "train", resume=resume, steps=None, batch=None, seed=None, threads=1)
     with stage("export", took):
-        export(checkpoint=checkpoint, out=pathway, hardware=None, images=None)
+        export(checkpoint=checkpoint, out=pathway, hardware=None, images=None, hls=True)
     with stage("project", took):
         for backend in Backend:
             project(pathway=pathway, backend=backend, out=out / f"project-{backend}")

@@ -2,6 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """The verb `export`: from a checkpoint to a pathway folder, with the accuracy of both models."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from m3vit import __version__
 from m3vit.model.accuracy import with_accuracy
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.config import HARDWARE, Config
@@ -16,11 +19,14 @@ from m3vit.model.errors import UserError
 from m3vit.model.quantise import quantise
 from m3vit.model.scenes import load_split
 from m3vit.scripts.cli import run_verb
+from m3vit.scripts.project_folder import MARKER, check_replaceable, replace_folder
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.pathway import Pathways, check_target, write_pathways
 
 TRIVIAL_SCENES = 512
 """Training scenes from which the trivial predictor learns."""
+HLS4ML = "hls4ml"
+"""Folder of the hls4ml projects inside a pathway folder, one of each task."""
 
 
 def export(
@@ -32,6 +38,9 @@ def export(
     images: Annotated[
         int | None, typer.Option(min=1, help="Validation scenes to measure accuracy on; all by default.")
     ] = None,
+    hls: Annotated[
+        bool, typer.Option("--hls", help="Write an hls4ml project of each task into OUT/hls4ml, too.")
+    ] = False,
 ) -> None:
     """Quantise a checkpoint and write the pathways of all its tasks on one memory image."""
     config, model = load_checkpoint(checkpoint)
@@ -44,9 +53,11 @@ def export(
     pathways = quantise(model, config, train["image"][:count], progress=True)
     val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
     pathways = with_accuracy(pathways, model, train, val, images, progress=True)
+    check_replaceable(out / HLS4ML)
     write_pathways(pathways, out)
+    write_hls4ml(pathways if hls else None, out / HLS4ML)
     print_accuracy(pathways)
-    typer.echo(f"wrote {out}")
+    typer.echo(f"wrote {out}" + (f" and an hls4ml project of each task in {out / HLS4ML}" if hls else ""))
 
 
 def choose_hardware(config: Config, name: str | None) -> Config:
@@ -60,6 +71,25 @@ def choose_hardware(config: Config, name: str | None) -> Config:
     if name not in HARDWARE:
         raise UserError(f"hardware '{name}' is unknown; choose one of {', '.join(HARDWARE)}")
     return config.model_copy(update={"hardware": HARDWARE[name]})
+
+
+def write_hls4ml(pathways: Pathways | None, folder: Path) -> None:
+    """Write an hls4ml project of each task in the place of older ones; without pathways only remove those.
+
+    Raises:
+        UserError: the folder holds something else or cannot be written.
+    """
+    if pathways is None:
+        if folder.exists():
+            shutil.rmtree(folder)  # it held another memory image
+        return
+    from m3vit.hls.plugin.project import write_project  # hls4ml loads for seconds
+
+    with replace_folder(folder) as new:
+        for task in pathways.tasks:
+            write_project(pathways, task, new / task)
+        marker = {"m3vit": __version__, "backend": HLS4ML, "workload": pathways.first.workload}
+        (new / MARKER).write_text(json.dumps(marker, indent=1) + "\n")
 
 
 def print_accuracy(pathways: Pathways) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from m3vit.hls.headers import CONFIG_HEADER
 from m3vit.model.config import MODELS, config_from_dict, load_config
 from m3vit.scripts.cli import find_verbs
 
@@ -127,7 +128,10 @@ def test_named_files_exist(page: Path) -> None:
 
 @by_page
 def test_named_modules_and_models_exist(page: Path) -> None:
-    known = {path.stem for folder in ("rtl", "sim/tb") for path in (ROOT / folder).iterdir()} | set(MODELS)
+    known = {
+        path.stem for folder in ("rtl", "sim/tb", "hls/kernels", "hls/tb") for path in (ROOT / folder).iterdir()
+    } | set(MODELS)
+    known.add(Path(CONFIG_HEADER).stem)  # written for each design
     for name in re.findall(r"(?<![\w/])(m3vit_[a-z0-9_]+)", code(page.read_text())):
         assert name in known, f"{page.name} names {name}"
 

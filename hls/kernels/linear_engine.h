@@ -49,15 +49,14 @@ struct WeightRegisters {
   acc_t value_sum[2][C::lanes];  ///< kValues: 128 times the sum over all tokens makes up for probabilities minus 128
 };
 
-/// A word of a row: `groups` units from `unit` on, zeros beyond `units`.
-template <class C, int Units>
-Word<C> row_word(const Unit row[Units], const int unit, const int units) {
+/// A word of a row: `units` units from `unit` on, zeros beyond them.
+template <class C>
+Word<C> row_word(const Unit* row, const int unit, const int units) {
 #pragma HLS INLINE
   Word<C> word;
   for (int g = 0; g < Sizes<C>::groups; ++g) {
 #pragma HLS UNROLL
-    for (int b = 0; b < kUnitBytes; ++b)
-      word.byte[g * kUnitBytes + b] = g < units && unit + g < Units ? row[unit + g].byte[b] : int8_t(0);
+    for (int b = 0; b < kUnitBytes; ++b) word.byte[g * kUnitBytes + b] = g < units ? row[unit + g].byte[b] : int8_t(0);
   }
   return word;
 }
@@ -68,13 +67,12 @@ Word<C> read_row(const State<C>& s, const Command& cmd, const int row, const int
   constexpr int kGroups = Sizes<C>::groups;
   const int unit = chunk * kGroups;
   switch (cmd.source) {
-    case kFromQueue: return row_word<C, Sizes<C>::dim_units>(s.x[s.queue_token[cmd.first_row + row]], unit, kGroups);
-    case kFromHidden: return row_word<C, Sizes<C>::hidden_units>(s.hidden[row], unit, kGroups);
-    case kFromPatches: return row_word<C, Sizes<C>::key_units>(s.keys[row], unit, kGroups);
-    case kFromQueries:
-      return row_word<C, Sizes<C>::hidden_units>(s.hidden[cmd.first_row + row], cmd.head_unit, cmd.head_units);
-    case kFromProbabilities: return row_word<C, Sizes<C>::token_units>(s.probability[row], unit, kGroups);
-    default: return row_word<C, Sizes<C>::dim_units>(s.x[cmd.first_row + row], unit, kGroups);
+    case kFromQueue: return row_word<C>(s.x[s.queue_token[cmd.first_row + row]], unit, kGroups);
+    case kFromHidden: return row_word<C>(s.hidden[row], unit, kGroups);
+    case kFromPatches: return row_word<C>(s.keys[row], unit, kGroups);
+    case kFromQueries: return row_word<C>(s.hidden[cmd.first_row + row], cmd.head_unit, cmd.head_units);
+    case kFromProbabilities: return row_word<C>(s.probability[row], unit, kGroups);
+    default: return row_word<C>(s.x[cmd.first_row + row], unit, kGroups);
   }
 }
 
@@ -109,8 +107,7 @@ void load_step(const State<C>& s, const Word<C> buffer[C::stream_words], const C
   } else if (cmd.weights == kKeys) {
     if (step >= C::lanes) return;
     const int token = tile * C::lanes + step;
-    r.weight[side][step] =
-        token < cmd.tokens ? row_word<C, Sizes<C>::key_units>(s.keys[token], cmd.head_unit, cmd.head_units) : Word<C>{};
+    r.weight[side][step] = token < cmd.tokens ? row_word<C>(s.keys[token], cmd.head_unit, cmd.head_units) : Word<C>{};
   } else if (step < C::inputs) {
     const int token = chunk * C::inputs + step, channel = tile * C::lanes;
     const int values = cmd.dim / kUnitBytes + cmd.head_unit;  // first unit of the head's values

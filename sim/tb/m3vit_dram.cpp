@@ -26,9 +26,9 @@ constexpr std::size_t kBeatBytes = 16;
 struct Orders {
   std::uint64_t stall_percent;
   std::uint64_t jitter_cycles;
-  std::uint64_t read_error;     // countdown to one error answer
+  std::uint64_t read_error;  // countdown to one error answer
   std::uint64_t write_error;
-  std::uint64_t read_silence;   // countdown to silence, which lasts until the host writes 0
+  std::uint64_t read_silence;  // countdown to silence, which lasts until the host writes 0
   std::uint64_t write_silence;
 };
 
@@ -39,7 +39,7 @@ struct Dram {
   Dram() {
     const char* path = std::getenv("M3VIT_DRAM");
     const int file = path ? open(path, O_RDWR) : -1;
-    struct stat status {};
+    struct stat status{};
     if (file < 0 || fstat(file, &status) != 0) {
       std::fprintf(stderr, "m3vit_dram: cannot open M3VIT_DRAM=%s\n", path ? path : "(not set)");
       std::exit(2);

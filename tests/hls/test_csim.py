@@ -113,11 +113,20 @@ def fresh(folder: Path) -> Path:
 
 
 def test_layers_larger_than_the_weight_buffer(tmp_path: Path) -> None:
-    """They come in several jobs; each ends at a whole DRAM word, for words of 96 bytes too."""
-    hardware = HARDWARE["demo"].model_copy(update={"groups": 3, "max_dim": 192, "max_hidden": 192, "stream_words": 512})
-    model = SMALL.model_copy(update={"dim": 192, "heads": 2, "expert_hidden": 96, "mlp_hidden": 96, "experts": 300})
+    """They come in several jobs; each ends at a whole DRAM word, for tiles of an odd number of 96-byte words, too."""
+    hardware = HARDWARE["demo"].model_copy(update={"groups": 3, "max_dim": 384, "max_hidden": 192, "stream_words": 512})
+    sizes = {"patch": 16, "dim": 192, "heads": 2, "expert_hidden": 96, "mlp_hidden": 96, "experts": 300}
     with HlsBoard(hardware, SANITISED) as board:
-        check(board, random_pathways(model, hardware), tmp_path / "pathway")
+        check(board, random_pathways(SMALL.model_copy(update=sizes), hardware), tmp_path / "pathway")
+
+
+def test_capacities_that_are_just_enough(tmp_path: Path) -> None:
+    """No buffer is read or written beyond its end, for tokens that fill neither a tile nor a word."""
+    hardware = HARDWARE["demo"].model_copy(
+        update={"max_tokens": SMALL.tokens, "max_dim": 96, "max_top_k": 2, "max_block": 5, "lend_words": 16}
+    )
+    with HlsBoard(hardware, SANITISED) as board:
+        check(board, random_pathways(SMALL, hardware), tmp_path / "pathway")
 
 
 def faults(pathway: Pathway) -> list[Fault]:
