@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from m3vit.model.calibrate import RESIDUAL, Calibration, calibrate
 from m3vit.model.config import Config, TaskName
+from m3vit.model.errors import UserError
 from m3vit.model.vit import DenseBlock, M3ViT, MoEBlock
 from m3vit.sim.capacity import check_fits, mlp_slices
 from m3vit.sim.golden.arith import saturate
@@ -59,11 +60,13 @@ def quantise(model: M3ViT, config: Config, images: Tensor, progress: bool = Fals
         progress: show a progress bar.
 
     Raises:
-        UserError: the model does not fit the hardware.
+        UserError: the model does not fit the hardware, or has weights that are not finite.
     """
     check_fits(config.model, config.hardware)
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise UserError("the model has weights that are not finite numbers; train it again with a lower learning rate")
     calibration = calibrate(model, images, progress)
-    residual = calibration.largest(RESIDUAL) * config.quant.residual_headroom / INT16_MAX
+    residual = (calibration.largest(RESIDUAL) or 1.0) * config.quant.residual_headroom / INT16_MAX
     quantiser = Quantiser(model, calibration, residual, mlp_slices(config.model, config.hardware))
     outputs = {task: calibration.largest(f"head.{task}") * OUTPUT_HEADROOM / INT16_MAX for task in config.model.tasks}
     scales = {task: Scales(residual=residual, output=output or 1.0) for task, output in outputs.items()}

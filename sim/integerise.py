@@ -53,7 +53,12 @@ def quantise_linear(
         input_scale: real value of one unit of the input.
         output_scale: real value of one unit of the output, one for all or one per channel.
         zero: the input integer plus `zero` is the quantised value (asymmetric inputs); goes into the bias.
+
+    Raises:
+        ValueError: something is not finite.
     """
+    if not (np.isfinite(weight_MK).all() and np.isfinite(bias_M).all() and 0 < input_scale < np.inf):
+        raise ValueError(f"weights, biases or the input scale {input_scale} are not finite and positive numbers")
     magnitude_M = np.abs(weight_MK).max(axis=1)
     scale_M = np.maximum(magnitude_M / WEIGHT_MAX, np.abs(bias_M) / (input_scale * BIAS_LIMIT))
     scale_M = np.where(scale_M > 0, scale_M, 1.0)
@@ -108,7 +113,7 @@ def int8_errors(sample_SD: Floats, scale_D: Floats | float) -> Floats:
 
 def norm_factors(sample_SD: Floats) -> tuple[float, npt.NDArray[np.uint8]]:
     """Scale and coarse_D of a norm, least mean squared error: a unit of channel d is worth scale * 2**coarse_D[d]."""
-    scale_J = np.abs(sample_SD).max() / 127 * LATTICE
+    scale_J = (np.abs(sample_SD).max() or 1.0) / 127 * LATTICE
     errors_JD = np.stack([int8_errors(sample_SD, scale) for scale in scale_J])
 
     def options(j: int) -> Floats:

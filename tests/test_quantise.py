@@ -14,6 +14,7 @@ from m3vit.model.accuracy import evaluate_int8, predict_int8, with_accuracy
 from m3vit.model.calibrate import RESIDUAL, calibrate
 from m3vit.model.checkpoint import Checkpoint, write_checkpoint
 from m3vit.model.config import DEMO, Config, RouterKind
+from m3vit.model.errors import UserError
 from m3vit.model.heads import grid_to_map
 from m3vit.model.quantise import quantise
 from m3vit.model.scenes import load_split
@@ -235,3 +236,23 @@ def test_export_mistakes(
     done = CliRunner().invoke(cli.build_app("export"), arguments)
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_a_model_without_weights_is_quantised() -> None:
+    """Nothing to calibrate on is no reason to search for scales for ever."""
+    config = make_config()
+    model = M3ViT(config.model).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    pathways = quantise(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))
+    assert not Executor(pathways.first).run(np.zeros((*config.model.image_hw, 3), np.uint8)).output_NC.any()
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    config = make_config()
+    model = spread_out(config)
+    with torch.no_grad():
+        model.norm.weight[3] = torch.nan
+    with pytest.raises(UserError, match=r"^the model has weights that are not finite numbers; train it again"):
+        quantise(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))

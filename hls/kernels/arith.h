@@ -1,60 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Shift, round, saturate and the integer functions of attention, norm and router. Golden: sim/golden/arith.py,
-/// norm.py, attention.py, moe.py, under the same names.
+/// Requantisation and the integer functions of attention, norm and router. Golden: sim/golden/arith.py, norm.py,
+/// attention.py, moe.py, under the same names.
 #ifndef M3VIT_ARITH_H_
 #define M3VIT_ARITH_H_
 
+#include "rounding.h"
 #include "types.h"
 
 namespace m3vit {
-
-/// Arithmetic right shift, ties towards plus infinity. Shift 0 is the identity.
-/// \tparam W         width of x
-/// \tparam MaxShift  largest shift
-template <int W, int MaxShift>
-ap_int<W + 1> round_half_up_shift(const ap_int<W> x, const ap_uint<6> shift) {
-#pragma HLS INLINE
-  constexpr int kSumBits = (W > MaxShift ? W : MaxShift) + 2;
-  const ap_int<kSumBits> half = (ap_int<kSumBits>(1) << shift) >> 1;
-  return ap_int<W + 1>((ap_int<kSumBits>(x) + half) >> shift);
-}
-
-/// Clip to the range of a signed integer of Bits bits.
-template <int Bits, int W>
-ap_int<Bits> saturate(const ap_int<W> x) {
-#pragma HLS INLINE
-  constexpr int64_t kHigh = (int64_t(1) << (Bits - 1)) - 1;
-  if (x > kHigh) return ap_int<Bits>(kHigh);
-  if (x < -kHigh - 1) return ap_int<Bits>(-kHigh - 1);
-  return ap_int<Bits>(x);
-}
 
 /// An accumulator becomes an activation of Bits bits.
 template <int Bits>
 ap_int<Bits> requantise(const acc_t acc, const uint16_t multiplier, const uint8_t shift) {
 #pragma HLS INLINE
   const ap_int<kAccBits + kMultiplierBits + 1> product = acc * ap_uint<kMultiplierBits>(multiplier);
-  return saturate<Bits>(round_half_up_shift<kAccBits + kMultiplierBits + 1, kMaxShift>(product, shift));
-}
-
-/// Sum of two 16-bit values, saturated.
-inline int16_t add_saturated(const int16_t a, const int16_t b) {
-#pragma HLS INLINE
-  return int16_t(saturate<16>(ap_int<17>(ap_int<17>(a) + b)));
-}
-
-/// Bits of a positive integer without leading zeros; 0 for 0.
-template <int W>
-ap_uint<7> bit_length(const ap_uint<W> x) {
-#pragma HLS INLINE
-  ap_uint<7> bits = 0;
-  for (int i = 0; i < W; ++i) {
-#pragma HLS UNROLL
-    if (x[i]) bits = i + 1;
-  }
-  return bits;
+  return saturate<Bits>(round_half_up_shift<kMaxShift>(product, shift));
 }
 
 /// Product of two 16-bit factors, rounded to 16 bits: what a row multiplies all its elements with.
@@ -74,7 +36,7 @@ struct Factor {
 inline Factor rsqrt(const ap_uint<56> variance) {
 #pragma HLS INLINE
   const ap_uint<56> v = variance == 0 ? ap_uint<56>(1) : variance;
-  const ap_int<8> exponent = (ap_int<8>(bit_length<56>(v)) - kRsqrtIndexBits + 1) >> 1;
+  const int exponent = (bit_length(v) - kRsqrtIndexBits + 1) >> 1;
   const ap_uint<56> index = exponent >= 0 ? ap_uint<56>(v >> (2 * exponent)) : ap_uint<56>(v << (-2 * exponent));
   return {kRsqrtMantissa[index.to_uint() - kRsqrtFirst], int8_t(exponent)};
 }
@@ -82,7 +44,7 @@ inline Factor rsqrt(const ap_uint<56> variance) {
 /// mantissa * 2**-exponent is close to 1 / total.
 inline Factor reciprocal(const ap_uint<24> total) {
 #pragma HLS INLINE
-  const int exponent = bit_length<24>(total).to_int() + kMultiplierBits - 1;
+  const int exponent = bit_length(total) + kMultiplierBits - 1;
   const uint64_t quotient = (uint64_t(1) << exponent) / total.to_uint();
   return {uint16_t(quotient > 65535 ? 65535 : quotient), int8_t(exponent)};
 }

@@ -26,7 +26,8 @@ gelu:
   for (int i = 0; i < kWords; ++i) {
     const Word<C> word = words.read();
     for (int b = 0; b < C::inputs; ++b)
-      if (i * C::inputs + b < kEntries) s.gelu[i * C::inputs + b] = word.byte[b];
+      for (int l = 0; l < C::lanes; ++l)
+        if (i * C::inputs + b < kEntries) s.gelu[l][i * C::inputs + b] = word.byte[b];
   }
 }
 
@@ -42,8 +43,47 @@ coarse:
   for (int i = 0; i < ceil_div(dim, C::inputs); ++i) {
     const Word<C> word = words.read();
     for (int b = 0; b < C::inputs; ++b)
-      if (i * C::inputs + b < dim) s.coarse[i * C::inputs + b] = uint8_t(word.byte[b]) & kMaxCoarse;
+      if (i * C::inputs + b < dim) s.coarse[i * C::inputs + b] = uint8_t(word.byte[b]);
   }
+}
+
+/// Pixels of the image to patches.
+template <class C, class Io>
+void load_patches(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp2, const beat_t* hp3, const Io& io,
+                  const int patch, const int columns, const int column_patches) {
+#pragma HLS DATAFLOW
+  hls::stream<Pixel> pixels("pixels");
+  io.read_pixels(hp0, hp1, hp2, hp3, uint32_t(patch * columns) * (patch * column_patches), pixels);
+  patches<C>(s, pixels, patch, columns, column_patches);
+}
+
+/// Position table to the residual stream.
+template <class C>
+void load_positions(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp2, const beat_t* hp3,
+                    const uint64_t address, const int rows, const int dim) {
+#pragma HLS DATAFLOW
+  hls::stream<Values> positions("positions");
+  read_values(hp0, hp1, hp2, hp3, address, uint32_t(rows) * dim, positions);
+  fill_residual<C>(s, positions, rows, dim);
+}
+
+/// Source of a LOAD to the residual stream.
+template <class C, class Io>
+void load_rows(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp2, const beat_t* hp3, const Io& io,
+               const int rows, const int dim) {
+#pragma HLS DATAFLOW
+  hls::stream<Values> values("rows");
+  io.read_rows(hp0, hp1, hp2, hp3, rows, dim, values);
+  fill_residual<C>(s, values, rows, dim);
+}
+
+/// Residual stream to the result.
+template <class C, class Io>
+void store_rows(const State<C>& s, beat_t* hp0, const Io& io, const int rows, const int channels, const int pitch) {
+#pragma HLS DATAFLOW
+  hls::stream<Values> values("result");
+  drain_residual<C>(s, values, rows, channels, pitch);
+  io.write_rows(hp0, rows, pitch, values);
 }
 
 /// What precedes the jobs of an operation: vectors, tables, pixels, positions, routing. Returns the jobs.
@@ -55,12 +95,8 @@ Jobs prepare(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp
   switch (op.opcode) {
     case kPatchEmbed: {
       const uint32_t pixels = op.operands[1] * op.operands[2], values = uint32_t(op.rows) * op.out_features;
-      hls::stream<Pixel> pixel("pixel");
-      hls::stream<Values> position("position");
-      io.read_pixels(hp0, hp1, hp2, hp3, pixels, pixel);
-      patches<C>(s, pixel, op.operands[0], op.operands[3], op.operands[4]);
-      read_values(hp0, hp1, hp2, hp3, table, values, position);
-      fill_residual<C>(s, position, op.rows, op.out_features);
+      load_patches<C>(s, hp0, hp1, hp2, hp3, io, op.operands[0], op.operands[3], op.operands[4]);
+      load_positions<C>(s, hp0, hp1, hp2, hp3, table, op.rows, op.out_features);
       counters.read_words += words_of(3 * uint64_t(pixels)) + words_of(2 * uint64_t(values));
       return layer_jobs<C>(kLayerJob, op.out_features, op.in_features);
     }
@@ -79,27 +115,13 @@ Jobs prepare(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp
       counters.read_words += dram_words<C>(ceil_div(1 << kGeluIndexBits, C::inputs));
       if (op.opcode == kMoe) return layer_jobs<C>(kRouterJob, op.experts, op.in_features);
       return {kSliceJob, op.experts, 0, 0, 0};
-    case kLoad: {
-      hls::stream<Values> rows("rows");
-      io.read_rows(hp0, hp1, hp2, hp3, op.rows, op.in_features, rows);
-      fill_residual<C>(s, rows, op.rows, op.in_features);
+    case kLoad:
+      load_rows<C>(s, hp0, hp1, hp2, hp3, io, op.rows, op.in_features);
       counters.read_words += words_of(2 * uint64_t(op.rows) * op.in_features);
       return {kLayerJob, 0, 0, 0, 0};
-    }
     case kStore: return {kLayerJob, 0, 0, 0, 0};
     default: return layer_jobs<C>(kLayerJob, op.out_features, op.in_features);
   }
-}
-
-/// Sends the result out.
-template <class C, class Io>
-void store(State<C>& s, beat_t* hp0, const Io& io, const Op& op, Counters& counters) {
-  const int pitch = ceil_div(op.out_features, kUnitBytes) * kUnitBytes;
-  hls::stream<Values> rows("result");
-#pragma HLS DATAFLOW
-  drain_residual<C>(s, rows, op.rows, op.out_features, pitch);
-  io.write_rows(hp0, op.rows, pitch, rows);
-  counters.write_words = uint32_t(op.rows) * pitch * 2 / kWordBytes;
 }
 
 /// Runs one operation. A MoE layer has two lists of jobs: its router's, and, once the queues are built, its experts'.
@@ -118,7 +140,11 @@ lists:
     jobs = {kExpertJob, uint32_t(build_queues<C>(s, op.rows, op.top_k, experts)), 0, 0, 0};
     counters.experts = jobs.count;
   }
-  if (op.opcode == kStore) store<C>(s, hp0, io, op, counters);
+  if (op.opcode == kStore) {
+    const int pitch = ceil_div(op.out_features, kUnitBytes) * kUnitBytes;
+    store_rows<C>(s, hp0, io, op.rows, op.out_features, pitch);
+    counters.write_words = uint32_t(op.rows) * pitch * 2 / kWordBytes;
+  }
 }
 
 /// Reads, checks and runs a program.

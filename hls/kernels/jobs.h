@@ -177,8 +177,9 @@ template <class C>
 void run_jobs(State<C>& s, const beat_t* hp0, const beat_t* hp1, const beat_t* hp2, const beat_t* hp3,
               const uint64_t memory, const Op& op, const Jobs& jobs, const uint16_t experts[Sizes<C>::routes]) {
 #pragma HLS INLINE off
+  const uint32_t count = jobs.count;
 jobs:
-  for (uint32_t job = 0; job < jobs.count; ++job) {
+  for (uint32_t job = 0; job < count; ++job) {
 #pragma HLS DATAFLOW
     Word<C> buffer[C::stream_words];
 #pragma HLS BIND_STORAGE variable = buffer type = ram_t2p impl = uram

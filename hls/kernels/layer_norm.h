@@ -41,8 +41,8 @@ rows:
         const int channel = unit * kUnitBytes + b;
         const ap_int<32> centred = dim * s.residual[row][channel] - sum;
         const ap_int<49> scaled = centred * factor;
-        const ap_uint<6> total = row_shift + s.coarse[channel];
-        s.x[row][unit].byte[b] = saturate<8>(round_half_up_shift<49, 63>(scaled, total)).to_int();
+        const int total = row_shift + s.coarse[channel];
+        s.x[row][unit].byte[b] = saturate<8>(round_half_up_shift<63>(scaled, total)).to_int();
       }
     }
   }

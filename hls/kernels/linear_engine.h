@@ -144,7 +144,7 @@ void emit(State<C>& s, const Command& cmd, const int row, const int channel, con
       }
       case kToHidden: {
         const int index = requantise<kGeluIndexBits>(sum[l], multiplier, shift).to_int() + (1 << (kGeluIndexBits - 1));
-        s.hidden[row][unit].byte[place + l] = s.gelu[index];
+        s.hidden[row][unit].byte[place + l] = s.gelu[l][index];
         break;
       }
       case kToLogits: s.logit[row][l] = requantise<16>(sum[l], multiplier, shift).to_int(); break;
@@ -154,12 +154,12 @@ void emit(State<C>& s, const Command& cmd, const int row, const int channel, con
         const int16_t value = requantise<16>(sum[l], multiplier, shift).to_int();
         const ap_int<33> gated = ap_int<33>(value) * gate;
         const ap_int<34> part =
-            queued ? round_half_up_shift<33, kGateFractionBits>(gated, kGateFractionBits) : ap_int<34>(value);
+            queued ? round_half_up_shift<kGateFractionBits>(gated, kGateFractionBits) : ap_int<34>(value);
         s.residual[token][channel + l] = saturate<16>(ap_int<35>(part + s.residual[token][channel + l])).to_int();
         break;
       }
       case kToScores: {
-        const int16_t value = saturate<16>(round_half_up_shift<kAccBits, 31>(sum[l], cmd.score_shift)).to_int();
+        const int16_t value = saturate<16>(round_half_up_shift<kMaxScoreShift>(sum[l], cmd.score_shift)).to_int();
         s.score[row][channel + l] = value;
         if (channel + l < cmd.tokens && value > largest) largest = value;
         break;
@@ -169,7 +169,7 @@ void emit(State<C>& s, const Command& cmd, const int row, const int channel, con
         const ap_int<kAccBits + 17> scaled = product * ap_uint<16>(s.output_factor[row]);
         const int to_channel = cmd.head_unit * kUnitBytes + channel;
         s.x[to][to_channel / kUnitBytes].byte[to_channel % kUnitBytes + l] =
-            saturate<8>(round_half_up_shift<kAccBits + 17, 63>(scaled, s.output_shift[row])).to_int();
+            saturate<8>(round_half_up_shift<63>(scaled, s.output_shift[row])).to_int();
       }
     }
   }

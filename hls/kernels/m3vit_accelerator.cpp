@@ -38,6 +38,7 @@ void m3vit_accelerator(m3vit::beat_t* hp0, const m3vit::beat_t* hp1, const m3vit
 #include "m3vit_interface.inc"
   using namespace m3vit;
   static State<Config> state;
+  lay_out(state);
   *id = kIdValue;
   *version = kHardwareVersion | kProgramVersion << 8 | kBackendHls << 16;
   *capacity0 = Config::lanes | Sizes<Config>::groups << 8 | Config::max_tokens << 16;

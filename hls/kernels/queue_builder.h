@@ -24,14 +24,20 @@ scans:
   rows:
     for (int row = 0; row < rows; ++row) {
 #pragma HLS PIPELINE II = 1
+      bool is_queued = false;  // a token chooses an expert at most once
+      gate_t gate = 0;
       for (int i = 0; i < C::max_top_k; ++i) {
         const int chosen = i < k ? int(s.best_expert[row][i]) : int(kNoExpert);
         if (!is_search && chosen == expert) {
-          s.queue_token[entries] = uint16_t(row);
-          s.queue_gate[entries] = s.gate[row][i];
-          ++entries;
+          is_queued = true;
+          gate = s.gate[row][i];
         }
         if (chosen > expert && chosen < next) next = chosen;
+      }
+      if (is_queued) {
+        s.queue_token[entries] = uint16_t(row);
+        s.queue_gate[entries] = gate;
+        ++entries;
       }
     }
     if (!is_search) s.queue_first[used] = uint16_t(entries);

@@ -24,7 +24,7 @@ struct State {
   uint16_t output_factor[C::max_block];
   uint8_t output_shift[C::max_block];
 
-  int8_t gelu[1 << kGeluIndexBits];
+  int8_t gelu[C::lanes][1 << kGeluIndexBits];  ///< a copy for each lane
   uint8_t coarse[C::max_dim];
 
   int16_t logit[C::max_tokens][C::lanes];  ///< of one tile of experts
@@ -37,6 +37,28 @@ struct State {
   gate_t queue_gate[Sizes<C>::routes];
   uint16_t queue_first[Sizes<C>::routes + 1];  ///< first entry of the queue of the i-th used expert
 };
+
+/// How the buffers are cut into memories, so that a word of the linear engine is one access. For the function that holds
+/// the state.
+template <class C>
+void lay_out(State<C>& s) {
+#pragma HLS INLINE
+  [[maybe_unused]] constexpr int kGroups = Sizes<C>::groups, kChannels = kUnitBytes;
+#pragma HLS ARRAY_PARTITION variable = s.residual cyclic factor = kChannels dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.x cyclic factor = kGroups dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.hidden cyclic factor = kGroups dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.keys cyclic factor = kGroups dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.probability cyclic factor = kGroups dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.acc complete dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.score cyclic factor = kChannels dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.gelu complete dim = 1
+#pragma HLS ARRAY_PARTITION variable = s.coarse cyclic factor = kChannels
+#pragma HLS ARRAY_PARTITION variable = s.logit complete dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.best_logit complete dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.best_expert complete dim = 2
+#pragma HLS ARRAY_PARTITION variable = s.gate complete dim = 2
+  static_cast<void>(s);
+}
 
 }  // namespace m3vit
 

@@ -76,6 +76,7 @@ void stream_engine(hls::stream<In>& in, hls::stream<Out>& out, const beat_t* hp0
                    const beat_t* hp3, const uint64_t memory, const uint32_t memory_bytes, const uint32_t program_offset,
                    const uint32_t program_ops, uint32_t& error) {
   static State<C> state;
+  lay_out(state);
   uint32_t done;
   Counters counters[kMaxOps];
   const StreamIo<In, Out> io{in, out};

@@ -122,6 +122,7 @@ class M3ViTWriter(VitisWriter):  # type: ignore[misc]
         target = _firmware(model) / FOLDER
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(KERNELS / "fixed", target / "fixed")
+        shutil.copy(KERNELS / "rounding.h", target)
         if pathway := engine_of(model):
             for header in (*KERNELS.glob("*.h"), TEMPLATES / "memory_image.h"):
                 shutil.copy(header, target)

@@ -32,7 +32,7 @@ hls::stream<DramWord>& read(const int8_t* memory, const uint64_t address, const 
 extern "C" {
 
 void unit_round_half_up_shift(const int64_t* x, const uint8_t* shift, int64_t* y, const int n) {
-  for (int i = 0; i < n; ++i) y[i] = round_half_up_shift<44, kMaxShift>(ap_int<44>(x[i]), shift[i]).to_int64();
+  for (int i = 0; i < n; ++i) y[i] = round_half_up_shift<kMaxShift>(ap_int<44>(x[i]), shift[i]).to_int64();
 }
 
 void unit_saturate(const int64_t* x, int64_t* y8, int64_t* y16, const int n) {

@@ -5,6 +5,7 @@
 #ifndef M3VIT_FIXED_EXACT_H_
 #define M3VIT_FIXED_EXACT_H_
 
+#include "../rounding.h"
 #include "ap_fixed.h"
 #include "ap_int.h"
 
@@ -41,28 +42,6 @@ ap_fixed<W, W - F> value_of(const ap_int<W>& bits) {
   ap_fixed<W, W - F> value;
   value.range(W - 1, 0) = bits.range(W - 1, 0);
   return value;
-}
-
-/// floor(x / 2^shift + 1/2).
-/// \tparam W width of x; its top bit must be a second sign bit
-template <int W>
-ap_int<W> round_half_up_shift(const ap_int<W>& x, int shift) {
-#pragma HLS INLINE
-  return shift == 0 ? x : ap_int<W>((x + (ap_int<W>(1) << (shift - 1))) >> shift);
-}
-
-/// Number of bits of a positive integer: position of its leading one, counted from 1; 0 for 0.
-/// \tparam W width
-template <int W>
-int bit_length(const ap_uint<W>& x) {
-#pragma HLS INLINE
-  int length = 0;
-leading_one:
-  for (int bit = 0; bit < W; ++bit) {
-#pragma HLS UNROLL
-    if (x[bit]) length = bit + 1;
-  }
-  return length;
 }
 
 }  // namespace fixed

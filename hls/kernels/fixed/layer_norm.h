@@ -92,7 +92,7 @@ tokens:
       const ap_int<centred> c = ap_int<centred>(C::channels * ap_int<centred>(raw(x[channel]))) - sum;
       ap_int<score> z = c * ap_int<kRootBits + 3>(inverse.mantissa);
       const int shift = inverse.exponent - kScoreBits;
-      z = shift >= 0 ? round_half_up_shift(z, shift) : ap_int<score>(z << -shift);
+      z = shift >= 0 ? ap_int<score>(round_half_up_shift<score>(z, shift)) : ap_int<score>(z << -shift);
       y[channel] = value_of<kScoreBits>(ap_int<score_range>(z)) * gain[channel] + bias[channel];
     }
     output.write(y);

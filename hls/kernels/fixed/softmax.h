@@ -87,7 +87,8 @@ tokens:
     for (unsigned channel = 0; channel < C::channels; ++channel) {
 #pragma HLS PIPELINE II = 1
       const ap_int<2 * kExpBits + 6> product = ap_int<kExpBits + 2>(exponential[channel]) * inverse;
-      const ap_int<2 * kExpBits + 6> share = round_half_up_shift(product, bits + kExpBits - kShareBits);
+      const ap_int<2 * kExpBits + 6> share =
+          round_half_up_shift<2 * kExpBits + 6>(product, bits + kExpBits - kShareBits);
       y[channel] = value_of<kShareBits>(ap_int<kShareBits + 3>(share));
     }
     output.write(y);
