@@ -81,6 +81,14 @@ def later(action: Callable[[], None]) -> threading.Timer:
     return timer
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works, also where a shell without job control has started pytest in the background and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_closed_board_is_gone(temporary: Path, folder: Path, pathways: Pathways) -> None:
     with SimulatedBoard.for_pathway(folder) as board:
         (used,) = temporary.iterdir()
