@@ -86,9 +86,11 @@ def validation_images(config: Config, count: int) -> npt.NDArray[np.uint8]:
 
 def print_results(results: Results) -> None:
     """One row per task and lines with the totals."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"Against golden, {results.workload}, {results.images} images")
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=f"Against golden, {results.workload}, {results.images} images"
+    )
     for column in ("task", "frames", "elements", "RTL wrong", "HLS wrong", "cycles min", "mean", "max"):
-        table.add_column(column, justify="left" if column == "task" else "right")
+        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=column == "task")
     for task in dict.fromkeys(frame.task for frame in results.frames):
         frames = results.of_task(task)
         cycles = [frame.cycles for frame in frames]
