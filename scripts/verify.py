@@ -90,7 +90,7 @@ def print_results(results: Results) -> None:
         box=box.SIMPLE_HEAD, pad_edge=False, title=f"Against golden, {results.workload}, {results.images} images"
     )
     for column in ("task", "frames", "elements", "RTL wrong", "HLS wrong", "cycles min", "mean", "max"):
-        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=column == "task")
+        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=" " not in column)
     for task in dict.fromkeys(frame.task for frame in results.frames):
         frames = results.of_task(task)
         cycles = [frame.cycles for frame in frames]
