@@ -9,7 +9,7 @@ own copy of the driver, on the simulated accelerator of that project.
 import json
 import runpy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -125,28 +125,34 @@ def _modules(package: str) -> Iterator[None]:
         sys.modules.update(before)
 
 
-def project_hardware(project: Path) -> HardwareConfig:
-    """The hardware of a project folder.
+def project_board(project: Path) -> "Board":
+    """The simulated accelerator of a project folder: the RTL in Verilator, or the HLS one in C-simulation.
 
     Raises:
-        UserError: it is not one.
+        UserError: it is not a project folder, or a tool is missing.
+        SimulationError: the simulation does not start.
     """
+    from m3vit.hls.csim import HlsBoard
+    from m3vit.sim.board import SimulatedBoard
+
+    boards: dict[str, Callable[[HardwareConfig], Board]] = {"rtl": SimulatedBoard, "hls": HlsBoard}
     try:
-        return HardwareConfig.model_validate(json.loads((project / "project.json").read_text())["hardware"])
+        facts = json.loads((project / "project.json").read_text())
+        board, hardware = boards[facts["backend"]], HardwareConfig.model_validate(facts["hardware"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise UserError(f"{project} is not a project folder; make one with 'm3vit project'") from error
+    return board(hardware)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run a project's host script on the simulated accelerator of that project."""
-    from m3vit.sim.board import SimulatedBoard
     from m3vit.sim.simulator import SimulationError
 
     if not arguments:
         sys.exit("usage: python -m m3vit.sim.simulated_pynq PROJECT/host/run.py [ARGUMENT ...]")
     script = Path(arguments[0]).resolve()
     try:
-        with SimulatedBoard(project_hardware(script.parents[1])) as board:
+        with project_board(script.parents[1]) as board:
             run_script(board, script, arguments[1:])
     except (UserError, SimulationError) as error:
         print(f"simulated_pynq: {error}", file=sys.stderr)

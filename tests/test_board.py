@@ -251,21 +251,11 @@ def test_the_shape_of_pynq(board: SimulatedBoard) -> None:
         pynq.Overlay("m3vit.hwh")
 
 
-@pytest.fixture(scope="module")
-def project(folder: Path) -> Path:
-    path = folder.parent / "project"
-    command = [
-        sys.executable,
-        "-m",
-        "m3vit.scripts.cli",
-        "project",
-        str(folder),
-        "--backend",
-        "rtl",
-        "--out",
-        str(path),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+@pytest.fixture(scope="module", params=["rtl", "hls"])
+def project(folder: Path, request: pytest.FixtureRequest) -> Path:
+    path = folder.parent / f"project-{request.param}"
+    verb = [sys.executable, "-m", "m3vit.scripts.cli", "project", str(folder)]
+    subprocess.run([*verb, "--backend", request.param, "--out", str(path)], check=True, capture_output=True)
     return path
 
 
