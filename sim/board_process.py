@@ -16,7 +16,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from m3vit.model.config import HardwareConfig
 from m3vit.model.errors import UserError
@@ -56,7 +56,8 @@ class BoardProcess:
             peer = self._start(stack, hardware)
             self.dram = SimulatedDram(self._folder / DRAM)
             (self._folder / DRAM).unlink()  # both sides have mapped it
-            self._lines = stack.enter_context(peer.makefile("rw"))
+            self._lines = peer.makefile("rw")
+            stack.callback(_close, self._lines)
             self._worker = ThreadPoolExecutor(1, "m3vit-board")
             stack.callback(self._worker.shutdown)
             stack.callback(_hang_up, peer)
@@ -141,6 +142,12 @@ def _listen(listener: socket.socket, path: Path) -> None:
         raise UserError(f"cannot make a socket at {path}: {error}; set TMPDIR to another folder") from error
     listener.listen(1)
     listener.settimeout(POLL_SECONDS)
+
+
+def _close(lines: IO[str]) -> None:
+    """Close a stream; what could not be sent to a dead simulation is dropped."""
+    with suppress(OSError):
+        lines.close()
 
 
 def _hang_up(peer: socket.socket) -> None:
