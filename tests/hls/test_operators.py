@@ -7,6 +7,7 @@ frames are what runs under them (test_csim.py).
 """
 
 import ctypes
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from m3vit.model.config import DEMO, HARDWARE, HardwareConfig
 from m3vit.sim import synthetic
 from m3vit.sim.golden import arith, attention, moe, norm
 from m3vit.sim.program import Op, Opcode
+from m3vit.sim.program_check import expert_words
 from m3vit.sim.regmap import Error
 
 UNITS = Path(__file__).parent / "units.cpp"
@@ -212,3 +214,35 @@ def test_program_errors(units: Units) -> None:
     moe_op = next(i for i, op in enumerate(program) if op.opcode is Opcode.MOE)
     far = Op(**(vars(program[moe_op]) | {"expert_base": program[moe_op].expert_base + 32}))
     assert verdict(units, [*program[:moe_op], far, *program[moe_op + 1 :]], size) is Error.ADDRESS
+
+
+def test_strides_of_experts_are_whole_words(units: Units) -> None:
+    sizes = {"dim": 96, "heads": 3, "expert_hidden": units.hardware.inputs, "mlp_hidden": 2 * units.hardware.inputs}
+    pathway = synthetic.random_pathways(DEMO.model.model_copy(update=sizes), units.hardware).first
+    for opcode in (Opcode.MOE, Opcode.MLP):
+        place = next(i for i, op in enumerate(pathway.program) if op.opcode is opcode)
+        op = replace(pathway.program[place], expert_stride=pathway.program[place].expert_stride - 32)
+        program = [*pathway.program[:place], op, *pathway.program[place + 1 :]]
+        assert verdict(units, program, pathway.image.size) is Error.ADDRESS
+
+
+def test_rows_of_all_operations_must_be_those_of_the_image(units: Units) -> None:
+    sizes = {"dim": 96, "heads": 3, "expert_hidden": units.hardware.inputs, "mlp_hidden": 2 * units.hardware.inputs}
+    pathway = synthetic.random_pathways(DEMO.model.model_copy(update=sizes), units.hardware).first
+    fewer = [replace(op, rows=op.rows - 1) for op in pathway.program]
+    assert verdict(units, fewer, pathway.image.size) is Error.SHAPE
+
+
+def test_an_expert_must_fit_half_the_weight_buffer(units: Units) -> None:
+    """The RTL streams larger ones; here they would be written beyond the buffer."""
+    hardware = units.hardware
+    dim, hidden = hardware.max_dim, hardware.max_hidden // hardware.inputs * hardware.inputs
+    program = [
+        Op(opcode=Opcode.LOAD, rows=2, in_features=dim),
+        Op(opcode=Opcode.LAYER_NORM, rows=2, in_features=dim, operands=(1, 1)),
+        Op(opcode=Opcode.MLP, rows=2, in_features=dim, out_features=hidden, experts=1),
+        Op(opcode=Opcode.STORE, rows=2, out_features=dim),
+    ]
+    fits = expert_words(dim, hidden, hardware) <= hardware.stream_words
+    assert verdict(units, program, 1 << 20) is (Error.NONE if fits else Error.SHAPE)
+    assert fits == (hardware.groups == 3)
