@@ -23,7 +23,7 @@ NO_IMAGE = 1 << 16
 """What the C-simulation library reports when it finds no memory image beside itself."""
 
 
-class M3ViTBackend(VitisBackend):  # type: ignore[misc]
+class M3ViTBackend(VitisBackend):
     """hls4ml's Vitis backend with other options, a flow that replaces layers, and a `predict` that sees errors."""
 
     def __init__(self) -> None:

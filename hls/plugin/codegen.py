@@ -12,7 +12,7 @@ FOLDER = "m3vit"
 """Of the kernels, beside the generated sources."""
 
 
-class FixedConfig(LayerConfigTemplate):  # type: ignore[misc]
+class FixedConfig(LayerConfigTemplate):
     """Configuration struct of a fixed-point layer."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class FixedConfig(LayerConfigTemplate):  # type: ignore[misc]
         return f"struct config{node.index} {{\n{body}}};\n".replace("unsigned epsilon", "unsigned long long epsilon")
 
 
-class FixedCall(FunctionCallTemplate):  # type: ignore[misc]
+class FixedCall(FunctionCallTemplate):
     """Call of a fixed-point kernel."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class FixedCall(FunctionCallTemplate):  # type: ignore[misc]
         return f"m3vit::fixed::{node.kernel}<{types}>({', '.join(arguments)});"
 
 
-class EngineConfig(LayerConfigTemplate):  # type: ignore[misc]
+class EngineConfig(LayerConfigTemplate):
     """Where the engine finds its program."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class EngineConfig(LayerConfigTemplate):  # type: ignore[misc]
         )
 
 
-class EngineCall(FunctionCallTemplate):  # type: ignore[misc]
+class EngineCall(FunctionCallTemplate):
     """Call of the engine; the ports are arguments of the top function (writer.py)."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ INT8 = (Opcode.LAYER_NORM, Opcode.LINEAR, Opcode.ATTENTION)
 """Operations that write int8; the others write int16."""
 
 
-class FixedLayer(Layer):  # type: ignore[misc]
+class FixedLayer(Layer):
     """A layer with a kernel of its own. Its output has the shape of its first input."""
 
     kernel = ""
@@ -169,7 +169,7 @@ FIXED_LAYERS: tuple[type[FixedLayer], ...] = (
 )
 
 
-class Gelu(Layer):  # type: ignore[misc]
+class Gelu(Layer):
     """What the PyTorch front end makes of nn.GELU and F.gelu; the backend replaces it by FixedGelu."""
 
     def initialize(self) -> None:
@@ -177,7 +177,7 @@ class Gelu(Layer):  # type: ignore[misc]
         self.add_output_variable(list(self.get_input_variable().shape))
 
 
-class MacroOperation(Layer):  # type: ignore[misc]
+class MacroOperation(Layer):
     """One operation of a Pathway's program; all of them are fused into one Engine. Output without the batch."""
 
     _expected_attributes = (
@@ -193,7 +193,7 @@ class MacroOperation(Layer):  # type: ignore[misc]
         self.add_output_variable(self.get_attr("shape"), precision=IntegerPrecisionType(bits))
 
 
-class MoeStage(Layer):  # type: ignore[misc]
+class MoeStage(Layer):
     """A MoeBlock before it is placed: tokens in fixed point, in and out."""
 
     _expected_attributes = (Attribute("pathway", value_type=Pathway), Attribute("fraction"))
@@ -215,7 +215,7 @@ class MoeStage(Layer):  # type: ignore[misc]
         return stream_precision(16, 16 - self.get_attr("fraction"))
 
 
-class Engine(Layer):  # type: ignore[misc]
+class Engine(Layer):
     """The engine that runs a Pathway's program over the streams; weights come through the memory ports."""
 
     _expected_attributes = (

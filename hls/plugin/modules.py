@@ -8,6 +8,7 @@ are float and hold integers.
 Shapes: B images, H x W pixels, N tokens, D channels of the residual stream, M = 3 D, R rows of C output channels.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ register_handlers()
 Array = npt.NDArray[Any]
 
 
-class Operation(HLS4MLModule):  # type: ignore[misc]
+class Operation(HLS4MLModule, ABC):
     """One operation of a program.
 
     Args:
@@ -51,9 +52,9 @@ class Operation(HLS4MLModule):  # type: ignore[misc]
         results = [self.executor.step(self.place, self.state(*sample)).result for sample in zip(*batches, strict=True)]
         return torch.from_numpy(np.stack(results).astype(np.float32))
 
+    @abstractmethod
     def state(self, *inputs: Array) -> State:
         """The executor's state before the operation, from the inputs of one sample."""
-        raise NotImplementedError
 
 
 class FromX(Operation):

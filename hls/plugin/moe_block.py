@@ -36,7 +36,7 @@ PATCH = 8
 MAX_FRACTION = 20
 
 
-class MoeBlock(HLS4MLModule):  # type: ignore[misc]
+class MoeBlock(HLS4MLModule):
     """y = x + moe(norm(x)) with integers, as the engine computes it.
 
     Args:

@@ -9,7 +9,7 @@ from hls4ml.model.optimizer import ModelOptimizerPass
 from m3vit.hls.plugin.fuse import fuse_program, place_moe
 
 
-class ReplaceLayers(ModelOptimizerPass):  # type: ignore[misc]
+class ReplaceLayers(ModelOptimizerPass):
     """See m3vit.hls.plugin.replace."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class ReplaceLayers(ModelOptimizerPass):  # type: ignore[misc]
         return True
 
 
-class FuseProgram(ModelOptimizerPass):  # type: ignore[misc]
+class FuseProgram(ModelOptimizerPass):
     """See m3vit.hls.plugin.fuse."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hls4ml.writer.vitis_writer import VitisWriter
 
 from m3vit.hls.headers import CONFIG_HEADER, config_header
@@ -68,7 +68,7 @@ def edit(path: Path, pattern: str, replacement: str, times: int = 1) -> None:
     path.write_text(text)
 
 
-class M3ViTWriter(VitisWriter):  # type: ignore[misc]
+class M3ViTWriter(VitisWriter):
     """Subclass of hls4ml's Vitis writer."""
 
     def write_project_cpp(self, model: Any) -> None:
