@@ -5,32 +5,23 @@
 #ifndef M3VIT_FIXED_CONVERT_H_
 #define M3VIT_FIXED_CONVERT_H_
 
-#include "exact.h"
-#include "hls_stream.h"
+#include "elementwise.h"
 
 namespace m3vit {
 namespace fixed {
 
-/// y = x in the output's type, which says how it rounds and saturates.
-/// \tparam In pack of C::channels elements: one token
-/// \tparam Out pack of as many
-/// \tparam C rows, channels
+struct Same {
+  template <class T>
+  static T of(const T& x) {
+#pragma HLS INLINE
+    return x;
+  }
+};
+
+/// y = x in the output's type. Parameters as of elementwise.
 template <class In, class Out, class C>
 void convert(hls::stream<In>& input, hls::stream<Out>& output) {
-  static_assert(In::size == C::channels && Out::size == C::channels, "a pack is one token");
-  // Invariant: the tokens before this one have been written.
-tokens:
-  for (unsigned row = 0; row < C::rows; ++row) {
-#pragma HLS PIPELINE II = 1
-    const In x = input.read();
-    Out y;
-  channels:
-    for (unsigned channel = 0; channel < C::channels; ++channel) {
-#pragma HLS UNROLL
-      y[channel] = x[channel];
-    }
-    output.write(y);
-  }
+  elementwise<Same, In, Out, C>(input, output);
 }
 
 }  // namespace fixed
