@@ -81,7 +81,7 @@ def test_traces_survive_the_disk(tmp_path: Path) -> None:
     [
         (lambda tree: tree["frames"][0]["chosen"].pop("12"), "operation 12 routes 65 tokens to 2 experts each"),
         (lambda tree: tree["frames"][0]["chosen"]["12"].pop(), r"holds \(64, 2\) for it"),
-        (lambda tree: tree["frames"][0]["chosen"]["12"][0].__setitem__(0, 8), "has 8 experts, the routing names expert 8"),
+        (lambda tree: tree["frames"][0]["chosen"]["12"][0].__setitem__(0, 8), "8 experts, the routing names expert 8"),
         (lambda tree: tree["frames"][0]["chosen"]["12"][0].__setitem__(0, -1), "is not a routing trace"),
         (lambda tree: tree["frames"][0]["chosen"]["12"][0].pop(), "different numbers of experts"),
         (lambda tree: tree["frames"][0]["chosen"].update({"0": [[1]]}), "operation 0 is no MoE layer"),

@@ -32,9 +32,7 @@ class TracedFrame(Frozen):
     def _check(self) -> Self:
         for index, tokens in self.chosen.items():
             if not tokens or len({len(experts) for experts in tokens}) != 1:
-                raise ValueError(
-                    f"the tokens of operation {index} have different numbers of experts, or there are none"
-                )
+                raise ValueError(f"operation {index} has no tokens, or tokens with different numbers of experts")
         return self
 
     @classmethod
