@@ -7,7 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from m3vit.sim import figures
+from m3vit.sim.figures import bars, energy, heat, memory, roofline, timeline, words
+from m3vit.sim.op_classes import by_opcode, kind_of_source
 
 PAGE = "report.html.j2"
 
@@ -21,22 +22,25 @@ def environment() -> Environment:
     made = Environment(
         loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"num": figures.number, "size": figures.size}
+    made.filters |= {"num": words.number, "size": words.size, "kind": kind_of_source}
     made.globals |= {
-        "cycle_stack": figures.cycle_stack,
-        "cycle_legend": figures.CYCLE_LEGEND,
-        "energy_stack": figures.energy_stack,
-        "stack": figures.stack,
-        "heat": figures.heat,
-        "columns": figures.columns,
-        "timeline_svg": figures.timeline_svg,
-        "by_opcode": figures.by_opcode,
-        "share_percent": figures.share_percent,
-        "energy_css": figures.ENERGY_CSS,
+        "bars": bars,
+        "by_opcode": by_opcode,
+        "energies": energy,
+        "heats": heat,
+        "kinds_of": kinds_of,
+        "memories": memory,
+        "roofs": roofline,
+        "timeline_svg": timeline.timeline_svg,
     }
     return made
 
 
+def kinds_of(tasks: dict[str, Any], group: str) -> list[str | None]:
+    """The kinds that a group of figures has in the tasks, each once: tasks that ran in RTL stand beside others."""
+    return list(dict.fromkeys(task["kinds"][group] for task in tasks.values()))
+
+
 def render(report: dict[str, Any]) -> str:
     """The page of a report made by `m3vit.sim.report.build_report`."""
-    return environment().get_template(PAGE).render(report=report)
+    return environment().get_template(PAGE).render(report=report, version=report["m3vit"], panels=list(report["tasks"]))
