@@ -21,12 +21,11 @@ from m3vit.sim.op_classes import Kind, kind_of_source, moved, source_of
 from m3vit.sim.pathway import Accuracy, Pathways
 from m3vit.sim.program import Op
 from m3vit.sim.program_check import expert_bytes
+from m3vit.sim.report_schema import REPORT_VERSION
 from m3vit.sim.resources import MEMORIES, estimate, on_chip_bytes
 from m3vit.sim.results import FrameResult, Results
 from m3vit.sim.roofline import roofline
 from m3vit.sim.synthesis import BLOCKS, count, count_command
-
-REPORT_VERSION = 3
 
 PUBLISHED_PJ_PER_MAC: tuple[tuple[str, str, float], ...] = (
     ("Edge-MoE, ZCU102, W16 A32", "arXiv 2305.18691", 403),

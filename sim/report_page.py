@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Renders the report as one self-contained HTML page: no script, no network, no external font or picture."""
+"""Renders the report, or a comparison of two, as one HTML page without scripts or anything from elsewhere."""
 
 from importlib import resources
 from typing import Any
@@ -10,7 +10,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from m3vit.sim.figures import bars, energy, heat, memory, roofline, timeline, words
 from m3vit.sim.op_classes import by_opcode, kind_of_source
 
-PAGE = "report.html.j2"
+PAGE, COMPARISON = "report.html.j2", "compare.html.j2"
 
 
 def _source(name: str) -> str:
@@ -44,3 +44,9 @@ def kinds_of(tasks: dict[str, Any], group: str) -> list[str | None]:
 def render(report: dict[str, Any]) -> str:
     """The page of a report made by `m3vit.sim.report.build_report`."""
     return environment().get_template(PAGE).render(report=report, version=report["m3vit"], panels=list(report["tasks"]))
+
+
+def render_comparison(tree: dict[str, Any]) -> str:
+    """The page of a comparison made by `m3vit.sim.comparison.compare`."""
+    panels = [pair["a"] if pair["a"] == pair["b"] else f"{pair['a']}, {pair['b']}" for pair in tree["pairs"]]
+    return environment().get_template(COMPARISON).render(tree=tree, version=tree["m3vit"], panels=panels)

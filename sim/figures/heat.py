@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 
 PALEST, DEEPEST = 0.08, 0.85
-"""Opacity of the colour of an empty and of the largest queue: numbers stay legible on both, see tests/test_report_page."""
+"""Opacity of the colour of an empty and of the largest queue: numbers stay legible on both."""
 
 
 def heat(tokens: Sequence[float]) -> list[tuple[int, float, float]]:

@@ -3,7 +3,7 @@
 """Rooflines as SVG on logarithmic axes: MAC/cycle over MAC per DRAM byte, one roof and its points per design."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -89,11 +89,9 @@ def roofline_svg(series: Sequence[Series]) -> Markup:
     at the edge says that the point lies beyond.
     """
     scales = axes(series)
-    body = [*_grid(scales)]
-    for one in series:
-        body.append(f'<g class="{one.css}">{_roof(one, scales)}</g>')
-    placed = [_marker_box(*scales.marker(p)) for one in series for p in one.roofline["points"]]
-    placed += [_roof_box(one, scales) for one in series]
+    roofs = _roof_boxes(series, scales)
+    placed = [_marker_box(*scales.marker(p)) for one in series for p in one.roofline["points"]] + roofs
+    body = [*_grid(scales), *(_roof(one, box, scales) for one, box in zip(series, roofs, strict=True))]
     for one in series:
         drawn = [_labelled(point, one, scales, placed) for point in one.roofline["points"]]
         body.append(f'<g class="{one.css}">{"".join(drawn)}</g>')
@@ -124,25 +122,32 @@ def _grid(scales: Axes) -> Iterator[str]:
     yield f'<text class="axis" transform="translate(14 {middle}) rotate(-90)">MAC per cycle</text>'
 
 
-def _roof(one: Series, scales: Axes) -> str:
+def _roof(one: Series, box: Box, scales: Axes) -> str:
     peak, width = one.roofline["peak_macs_per_cycle"], one.roofline["bytes_per_cycle"]
     first = max(scales.x.low, scales.y.low / width)
     corners = ((first, width * first), (one.roofline["ridge"], peak), (scales.x.high, peak))
     path = " ".join(f"{scales.x.at(x):.1f},{scales.y.at(y):.1f}" for x, y in corners)
-    box = _roof_box(one, scales)
-    at = f'x="{box.x + box.width:.1f}" y="{box.y + LINE - 4:.1f}"'
-    return f'<polyline class="roof" points="{path}"/><text class="rooftext" {at}>{escape(_roof_words(one))}</text>'
+    words = (
+        f'<text class="rooftext" x="{box.x + box.width:.1f}" y="{box.y + LINE - 4:.1f}">{escape(_words(one))}</text>'
+    )
+    return f'<g class="{one.css}"><polyline class="roof" points="{path}"/>{words}</g>'
 
 
-def _roof_words(one: Series) -> str:
+def _words(one: Series) -> str:
     peak, width = one.roofline["peak_macs_per_cycle"], one.roofline["bytes_per_cycle"]
     return f"{one.label}{number(peak)} MAC/cycle, {number(width)} B/cycle"
 
 
-def _roof_box(one: Series, scales: Axes) -> Box:
-    """Where the words stand: above the flat part of the roof, at the right edge."""
-    width = LETTER * len(_roof_words(one))
-    return Box(WIDTH - RIGHT - 4 - width, scales.y.at(one.roofline["peak_macs_per_cycle"]) - 16, width, LINE)
+def _roof_boxes(series: Sequence[Series], scales: Axes) -> list[Box]:
+    """Where the words of the roofs stand: above the flat part, at the right edge, above each other if they are equal."""
+    boxes: list[Box] = []
+    for one in series:
+        width = LETTER * len(_words(one))
+        box = Box(WIDTH - RIGHT - 4 - width, scales.y.at(one.roofline["peak_macs_per_cycle"]) - 16, width, LINE)
+        while any(box.meets(other) for other in boxes):
+            box = replace(box, y=box.y - 1)
+        boxes.append(box)
+    return boxes
 
 
 def _labelled(point: dict[str, Any], one: Series, scales: Axes, placed: list[Box]) -> str:
