@@ -139,7 +139,7 @@ def _words(one: Series) -> str:
 
 
 def _roof_boxes(series: Sequence[Series], scales: Axes) -> list[Box]:
-    """Where the words of the roofs stand: above the flat part, at the right edge, above each other if they are equal."""
+    """Where the words of the roofs stand: above the flat part, at the right edge, equal roofs' above each other."""
     boxes: list[Box] = []
     for one in series:
         width = LETTER * len(_words(one))
