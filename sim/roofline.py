@@ -7,7 +7,6 @@ operational intensity (MAC per DRAM byte). A class counts the cycles in which it
 weights that were loaded ahead, during another class, can lift it above the roof. A whole frame cannot be above it.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,8 +82,3 @@ def _point(part: dict[str, Any], peak: float, bytes_per_cycle: float) -> Point:
         name=part["opcode"], macs=part["macs"], bytes=part["bytes"], cycles=part["cycles"], source=part["source"],
         intensity=intensity, macs_per_cycle=part["macs"] / part["cycles"], roof=roof(intensity, peak, bytes_per_cycle),
     )  # fmt: skip
-
-
-def frame_point(points: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The point of the whole frame; None if it has no cycles."""
-    return next((point for point in points if point["name"] == FRAME), None)

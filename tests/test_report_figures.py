@@ -253,11 +253,11 @@ def test_buffers_fill_what_the_board_has() -> None:
 
 def test_the_tornado_begins_with_the_widest() -> None:
     rows = [
-        {"title": "narrow", "low_mj": 9, "high_mj": 12},
-        {"title": "wide", "low_mj": 5, "high_mj": 25},
+        {"title": "narrow", "low_mj": 0, "high_mj": 10},
+        {"title": "wide", "low_mj": 5, "high_mj": 20},
         {"title": "none", "low_mj": 10, "high_mj": 10},
     ]
     swings = tornado(rows, 10)
     assert [swing.title for swing in swings] == ["wide", "narrow", "none"]
-    assert [(s.left, s.middle, s.right) for s in swings] == [(0, 25, 100), (20, 25, 35), (25, 25, 25)]
+    assert [(s.left, s.middle, s.right) for s in swings] == [(25, 50, 100), (0, 50, 50), (50, 50, 50)]
     assert [(s.left, s.right) for s in tornado([{"title": "none", "low_mj": 1, "high_mj": 1}], 1)] == [(0, 0)]

@@ -13,6 +13,7 @@ from m3vit.sim.figures.axes import LogScale, nice_above, nice_below
 from m3vit.sim.figures.timeline import SHORT
 from m3vit.sim.figures.words import number
 from m3vit.sim.op_classes import kind_of_source
+from m3vit.sim.roofline import FRAME, MODELLED_FRAME
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 66, 18, 22, 54
@@ -21,7 +22,9 @@ MARGIN = 8
 """The axes reach this factor to both sides of the ridge, and below the peak; points may widen them."""
 FARTHEST = 20
 """Points beyond this factor from the ridge do not widen the axis: they are drawn at its edge."""
-FRAMES = {"whole frame": "frame", "whole frame, cycle model": "frame, cycle model"}
+FRAMES = {FRAME: "frame", MODELLED_FRAME: "frame, cycle model"}
+FRAME_REACH = {FRAME: 7, MODELLED_FRAME: 10}
+"""From the middle to the corners of a frame's diamond: the model's stands around the measured one."""
 LETTER, LINE, GAP = 6.8, 14, 9
 """Width of a letter and height of a line of a label, and its distance from the marker, in SVG units."""
 SHIFTS = (0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6)
@@ -190,7 +193,8 @@ def _marker(point: dict[str, Any], scales: Axes) -> str:
         side = 1 if point["intensity"] > scales.x.high else -1
         return _path(css, (x - 6 * side, y - 5), (x + 3 * side, y), (x - 6 * side, y + 5))
     if point["name"] in FRAMES:
-        return _path(css, (x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y))
+        reach = FRAME_REACH[point["name"]]
+        return _path(css, (x, y - reach), (x + reach, y), (x, y + reach), (x - reach, y))
     return f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
 
 
