@@ -4,7 +4,7 @@
 
 The roof is the smaller of the peak MAC/cycle of the linear engine and of the sustained DRAM bytes/cycle times the
 operational intensity (MAC per DRAM byte). A class counts the cycles in which its operations were the engine's oldest:
-weights that were loaded ahead, during another class, can lift it above the roof. A whole frame cannot be above it.
+what was loaded or begun ahead, in the cycles of another, can lift it above the roof. A whole frame cannot be above it.
 """
 
 from dataclasses import asdict, dataclass
