@@ -97,7 +97,7 @@ def task_report(inputs: Inputs, name: str) -> dict[str, Any]:
     return {
         "workload": pathway.workload,
         "task": name,
-        "verification": verification(inputs.results, task.frames),
+        "verification": verification(inputs.results, task.measured),
         "cycles": figures,
         "roofline": roofline(figures, inputs.hardware),
         "task_switch": task_switch(inputs.results),
