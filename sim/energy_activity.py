@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""What a frame does, from its program and the counters of its operations: the counts behind the energy estimate.
+
+The counters are those of the RTL or of a model of it; nothing here asks which. Accesses to on-chip RAM are derived from
+what each operation computes and from the geometry of the buffers (`resources.MEMORIES`): an access is one read or write
+of one RAM (a memory can be several side by side), and enables as many primitives as lie side by side in it. Primitives stacked in depth: only the addressed
+one counts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import ceil
+
+from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig
+from m3vit.sim.bound import activation_bytes, frame_bound, op_bound
+from m3vit.sim.flops import entries, macs, router_macs, vector_elements
+from m3vit.sim.golden.linear import GELU_INDEX_BITS
+from m3vit.sim.program import OP_BYTES, Op, Opcode
+from m3vit.sim.resources import MEMORIES, RAMB36_SHAPES, URAM_SHAPES, Ram, block_words, estimate
+from m3vit.sim.results import OpResult
+
+FF_PER_DSP = 60
+"""Flip-flops of the design for each of its DSP48E2: Yosys counts 98,503 for 1,656 in the headline design."""
+HARD_BLOCK_LOADS = 32
+"""Flip-flops that load the clock as much as one DSP48E2, RAMB36 or URAM288; our assumption, inside the clock's band."""
+
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What was done, for one frame.
+
+    Attributes:
+        macs: int8 multiply-accumulates.
+        vector_elements: values that passed requantisation, a table, a norm or a softmax.
+        bram_accesses: reads and writes of a RAMB36, up to 72 bits each.
+        uram_accesses: reads and writes of a URAM288, 72 bits each.
+        dram_bytes: bytes over the DRAM ports.
+        clock_loads: flip-flops that the clock drives, DSPs and RAMs counted as `HARD_BLOCK_LOADS` each.
+        cycles: of the accelerator's clock.
+        seconds: duration.
+        device_luts: LUTs of the whole device, used or not: the measure of its leakage.
+    """
+
+    macs: float
+    vector_elements: float
+    bram_accesses: float
+    uram_accesses: float
+    dram_bytes: float
+    clock_loads: float
+    cycles: float
+    seconds: float
+    device_luts: float
+
+
+def mean_activity(frames: Sequence[Activity]) -> Activity:
+    """The mean of several frames, count by count."""
+    sums = {field.name: sum(getattr(frame, field.name) for frame in frames) for field in fields(Activity)}
+    return Activity(**{name: total / len(frames) for name, total in sums.items()})
+
+
+def frame_activity(
+    program: Sequence[Op], hardware: HardwareConfig, ops: Sequence[OpResult], cycles: float
+) -> Activity:
+    """Activity of one frame.
+
+    Args:
+        program: the operations.
+        hardware: what they ran on.
+        ops: counters of every operation, in order; from RTL or from a model.
+        cycles: of the whole frame, from START to DONE.
+    """
+    bram, uram = primitive_accesses(ram_accesses(program, hardware, ops), hardware)
+    words = sum(op.read_words + op.write_words for op in ops)
+    return Activity(
+        macs=sum(macs(op) for op in program),
+        vector_elements=sum(vector_elements(op) for op in program),
+        bram_accesses=bram,
+        uram_accesses=uram,
+        dram_bytes=len(program) * OP_BYTES + words * WORD_BYTES,
+        clock_loads=clock_loads(hardware),
+        cycles=cycles,
+        seconds=cycles / (hardware.clock_mhz * 1e6),
+        device_luts=hardware.board.lut,
+    )
+
+
+def clock_loads(hardware: HardwareConfig) -> float:
+    """Flip-flops that the clock drives, hard blocks included."""
+    need = estimate(hardware)
+    return FF_PER_DSP * need.dsp + HARD_BLOCK_LOADS * (need.dsp + need.bram36 + need.uram)
+
+
+def bound_counters(program: Sequence[Op], hardware: HardwareConfig) -> tuple[int, list[OpResult]]:
+    """Cycles of a frame and counters of its operations if nothing ever waited and every expert had tokens.
+
+    The least that the work can take (`sim/bound.py`), for a frame that neither ran nor was modelled.
+    """
+    return frame_bound(program, hardware, {}).cycles, [_bound_op(i, op, hardware) for i, op in enumerate(program)]
+
+
+def _bound_op(index: int, op: Op, hardware: HardwareConfig) -> OpResult:
+    work = op_bound(op, hardware)
+    moved, out = work.bytes - OP_BYTES, activation_bytes(op) if op.opcode is Opcode.STORE else 0
+    used = op.experts if op.opcode is Opcode.MOE else 0
+    return OpResult(
+        op=index, cycles=work.cycles, compute=work.compute,
+        read_words=ceil((moved - out) / WORD_BYTES), write_words=ceil(out / WORD_BYTES),
+        stall_weight=0, stall_input=0, stall_output=0, experts=used, loads=used, queue_lengths={},
+    )  # fmt: skip
+
+
+def ram_accesses(program: Sequence[Op], hardware: HardwareConfig, ops: Sequence[OpResult]) -> dict[str, float]:
+    """Reads and writes of single RAMs in one frame, by the name of the memory in `resources.MEMORIES`."""
+    total: dict[str, float] = {}
+    for op, counted in zip(program, ops, strict=True):
+        for part in (_engine, _stream, _results, _vectors, _tables):
+            for name, count in part(op, counted, hardware).items():
+                total[name] = total.get(name, 0.0) + count
+    return total
+
+
+def row_primitives(ram: Ram) -> int:
+    """Primitives that lie side by side in a RAM: what one access enables."""
+    shapes = URAM_SHAPES if ram.style == "ultra" else RAMB36_SHAPES
+    width, _ = min(shapes, key=lambda shape: ceil(ram.width / shape[0]) * ceil(ram.depth / shape[1]))
+    return ceil(ram.width / width)
+
+
+def primitive_accesses(accesses: Mapping[str, float], hardware: HardwareConfig) -> tuple[float, float]:
+    """Accesses of RAMB36 and of URAM288 primitives."""
+    found = {"block": 0.0, "ultra": 0.0}
+    for name, count in accesses.items():
+        ram = MEMORIES[name](hardware)
+        found[ram.style] += count * row_primitives(ram)
+    return found["block"], found["ultra"]
+
+
+def _granules(hardware: HardwareConfig) -> int:
+    return hardware.inputs // hardware.lanes
+
+
+def _engine(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
+    """A word of activations, a queue entry and the accumulators are read per cycle of the linear engine.
+
+    Sums go back to the accumulators in all cycles but those of the last chunk, whose results leave.
+    """
+    cycles, results = counted.compute, vector_elements(op) / hardware.lanes
+    h_share, score_share, kv_share = _sources(op)
+    x_share = 1 - h_share - score_share - kv_share
+    return {
+        "x buffer": x_share * cycles * _granules(hardware),
+        "h buffer": h_share * cycles * _granules(hardware),
+        "kv buffer": kv_share * cycles * hardware.inputs // 8,
+        "attention scores": score_share * cycles * _granules(hardware),
+        "token queues": cycles,
+        "accumulators": cycles + max(cycles - results, 0) if macs(op) else cycles,
+    }
+
+
+def _sources(op: Op) -> tuple[float, float, float]:
+    """Shares of the engine's cycles that read h, the scores and kv; the rest reads x."""
+    match op.opcode:
+        case Opcode.PATCH_EMBED:
+            return 0.0, 0.0, 1.0
+        case Opcode.ATTENTION:
+            return 0.5, 0.5, 0.0
+        case Opcode.MLP | Opcode.MOE:
+            router = router_macs(op) if op.opcode is Opcode.MOE else 0
+            return (macs(op) - router) / 2 / macs(op), 0.0, 0.0
+    return 0.0, 0.0, 0.0
+
+
+def _stream(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
+    """Weights are written to the stream buffer and read once; its parts take turns. Pixels and positions pass by it."""
+    past = activation_bytes(op) if op.opcode is not Opcode.STORE else 0
+    if op.opcode is Opcode.PATCH_EMBED:
+        past += 2 * op.rows * op.out_features
+    words = max(counted.read_words * WORD_BYTES - past, 0) / hardware.inputs
+    block = block_words(hardware) / hardware.stream_words
+    return {
+        "weight stream": 2 * words * (1 - block),
+        "weight stream, block RAM": 2 * words * block,
+        "program, two copies": 2 + 2,
+    }
+
+
+def _results(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
+    """Where the results of the engine go, `lanes` values at a time."""
+    lanes, rows = hardware.lanes, op.rows
+    match op.opcode:
+        case Opcode.LINEAR:  # a third are queries
+            values = rows * op.out_features
+            return {"h buffer": values / 3 / lanes, "kv buffer": values * 2 / 3 / 8}
+        case Opcode.ATTENTION:
+            return {
+                "attention scores": rows * rows * op.heads / lanes,
+                "x buffer": rows * op.out_features / lanes,
+            }
+        case Opcode.MLP:
+            hidden, out = rows * op.experts * op.out_features, rows * op.experts * op.in_features
+        case Opcode.MOE:
+            hidden, out = entries(op) * op.out_features, entries(op) * op.in_features
+        case Opcode.LINEAR_RESIDUAL | Opcode.PATCH_EMBED | Opcode.HEAD:
+            hidden, out = 0, vector_elements(op)
+        case _:
+            return {}
+    # The residual is read, all granules of a unit at once, added to, and written back; the queue holds the gates.
+    added = out / lanes * (UNIT_BYTES // lanes + 1)
+    return {"h buffer": hidden / lanes, "GELU tables": hidden, "residual": added, "token queues": out / lanes}
+
+
+def _vectors(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
+    """LayerNorm, keys and values as weights, what comes in and goes out."""
+    lanes, units = hardware.lanes, UNIT_BYTES // hardware.lanes
+    match op.opcode:
+        case Opcode.LAYER_NORM:
+            granules = op.rows * op.in_features / lanes
+            return {"residual": granules * units, "x buffer": granules}
+        case Opcode.ATTENTION:
+            blocks = ceil(op.rows / op.operands[3])
+            loads = blocks * op.rows * 2 * op.out_features / UNIT_BYTES
+            return {"kv buffer": loads * hardware.inputs / 8}
+        case Opcode.PATCH_EMBED:
+            positions = op.rows * op.out_features / UNIT_BYTES
+            return {"kv buffer": activation_bytes(op) / 8, "residual": positions * units}
+        case Opcode.LOAD | Opcode.STORE:
+            return {"residual": op.rows * ceil(max(op.in_features, op.out_features) / UNIT_BYTES) * units}
+    return {}
+
+
+def _tables(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
+    """GELU tables are loaded for each lane; routes are updated per tile of experts and scanned per used expert."""
+    loaded: dict[str, float] = {"GELU tables": (1 << GELU_INDEX_BITS) // 8 * hardware.lanes}
+    if op.opcode is Opcode.MLP:
+        return loaded
+    if op.opcode is not Opcode.MOE:
+        return {}
+    used = len(counted.queue_lengths) or counted.experts
+    updates = 2 * op.rows * ceil(op.experts / hardware.lanes)
+    return loaded | {"route table": updates + used * op.rows, "token queues": 2 * entries(op)}
