@@ -4,8 +4,8 @@
 
 The counters are those of the RTL or of a model of it; nothing here asks which. Accesses to on-chip RAM are derived from
 what each operation computes and from the geometry of the buffers (`resources.MEMORIES`): an access is one read or write
-of one RAM (a memory can be several side by side), and enables as many primitives as lie side by side in it. Primitives stacked in depth: only the addressed
-one counts.
+of one RAM (a memory can be several side by side), and enables as many primitives as lie side by side in that RAM.
+Primitives stacked in depth: only the addressed one counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ FF_PER_DSP = 60
 """Flip-flops of the design for each of its DSP48E2: Yosys counts 98,503 for 1,656 in the headline design."""
 HARD_BLOCK_LOADS = 32
 """Flip-flops that load the clock as much as one DSP48E2, RAMB36 or URAM288; our assumption, inside the clock's band."""
-
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,7 @@ def mean_activity(frames: Sequence[Activity]) -> Activity:
     return Activity(**{name: total / len(frames) for name, total in sums.items()})
 
 
-def frame_activity(
-    program: Sequence[Op], hardware: HardwareConfig, ops: Sequence[OpResult], cycles: float
-) -> Activity:
+def frame_activity(program: Sequence[Op], hardware: HardwareConfig, ops: Sequence[OpResult], cycles: float) -> Activity:
     """Activity of one frame.
 
     Args:

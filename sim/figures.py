@@ -81,8 +81,8 @@ def share_percent(rows: Sequence[dict[str, Any]], counter: str, total: float | N
 
 
 ENERGY_CSS = {
-    "mac": "c-blue", "vector": "c-sky", "on_chip_ram": "c-green", "dram": "c-orange", "core_power": "c-red",
-    "board_power": "c-purple",
+    "mac": "c-blue", "vector": "c-sky", "bram": "c-green", "uram": "c-teal", "axi": "c-yellow", "ddr": "c-orange",
+    "clock": "c-red", "static": "c-brown", "ps": "c-purple", "board": "c-grey",
 }  # fmt: skip
 
 

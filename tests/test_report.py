@@ -372,8 +372,8 @@ def test_energy_of_a_frame_that_ran_comes_from_counters(folder: Path, pathways: 
     assert f"all {len(program)} operations" in tree["energy"]["scope"]
     assert "counted in RTL" in tree["energy"]["scope"]
     items = {item["name"]: item for item in tree["energy"]["items"]}
-    assert items["dram"]["count"] == len(program) * (64 + 110 * 64)  # the operation itself, 100 words in, 10 out
-    assert items["core_power"]["count"] == pytest.approx(tree["cycles"]["total"] / 300e6)
+    assert items["ddr"]["count"] == len(program) * (64 + 110 * 64)  # the operation itself, 100 words in, 10 out
+    assert items["ps"]["count"] == pytest.approx(tree["cycles"]["total"] / 300e6)
     assert items["mac"]["count"] == tree["cycles"]["macs"]
 
 
