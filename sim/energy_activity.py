@@ -144,7 +144,7 @@ def _engine(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, fl
     Sums go back to the accumulators in all cycles but those of the last chunk, whose results leave.
     """
     cycles, results = counted.compute, vector_elements(op) / hardware.lanes
-    h_share, score_share, kv_share = _sources(op)
+    h_share, score_share, kv_share = _sources(op, hardware)
     x_share = 1 - h_share - score_share - kv_share
     return {
         "x buffer": x_share * cycles * _granules(hardware),
@@ -156,30 +156,60 @@ def _engine(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, fl
     }
 
 
-def _sources(op: Op) -> tuple[float, float, float]:
+def _sources(op: Op, hardware: HardwareConfig) -> tuple[float, float, float]:
     """Shares of the engine's cycles that read h, the scores and kv; the rest reads x."""
     match op.opcode:
         case Opcode.PATCH_EMBED:
             return 0.0, 0.0, 1.0
         case Opcode.ATTENTION:
-            return 0.5, 0.5, 0.0
+            head = _head(op, hardware)
+            scores = head.value_passes / (head.key_passes + head.value_passes)
+            return 1 - scores, scores, 0.0
         case Opcode.MLP | Opcode.MOE:
             router = router_macs(op) if op.opcode is Opcode.MOE else 0
             return (macs(op) - router) / 2 / macs(op), 0.0, 0.0
     return 0.0, 0.0, 0.0
 
 
+@dataclass(frozen=True)
+class _Head:
+    """Passes over the rows of a block, and units of 32 channels of keys and values loaded for it; one head."""
+
+    key_passes: int
+    value_passes: int
+    units: int
+
+
+def _head(op: Op, hardware: HardwareConfig) -> _Head:
+    """Attention of one head: narrow heads put several sets of keys into the array, values are read once per tile."""
+    channels = op.out_features // op.heads
+    per_key = ceil(channels / UNIT_BYTES)
+    keys = hardware.lanes * max(hardware.groups // per_key, 1)
+    key_tiles, value_chunks = ceil(op.rows / keys), ceil(op.rows / hardware.inputs)
+    values = ceil(channels / hardware.lanes) * value_chunks
+    return _Head(
+        key_passes=key_tiles * ceil(channels / hardware.inputs),
+        value_passes=values,
+        units=key_tiles * keys * per_key + values * hardware.inputs,
+    )
+
+
 def _stream(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
-    """Weights are written to the stream buffer and read once; its parts take turns. Pixels and positions pass by it."""
+    """Weights are written to the stream buffer and read from it; its parts take turns. Pixels and positions pass by it.
+
+    Of an expert that was loaded and not used nothing is read; a cached one is read at every visit. Both copies of the
+    program are read in every cycle.
+    """
     past = activation_bytes(op) if op.opcode is not Opcode.STORE else 0
     if op.opcode is Opcode.PATCH_EMBED:
         past += 2 * op.rows * op.out_features
-    words = max(counted.read_words * WORD_BYTES - past, 0) / hardware.inputs
+    reads = counted.experts / counted.loads if counted.loads else 1
+    words = (1 + reads) * max(counted.read_words * WORD_BYTES - past, 0) / hardware.inputs
     block = block_words(hardware) / hardware.stream_words
     return {
-        "weight stream": 2 * words * (1 - block),
-        "weight stream, block RAM": 2 * words * block,
-        "program, two copies": 2 + 2,
+        "weight stream": words * (1 - block),
+        "weight stream, block RAM": words * block,
+        "program, two copies": 2 + 2 * counted.cycles,
     }
 
 
@@ -217,8 +247,8 @@ def _vectors(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, f
             return {"residual": granules * units, "x buffer": granules}
         case Opcode.ATTENTION:
             blocks = ceil(op.rows / op.operands[3])
-            loads = blocks * op.rows * 2 * op.out_features / UNIT_BYTES
-            return {"kv buffer": loads * hardware.inputs / 8}
+            units = blocks * op.heads * _head(op, hardware).units
+            return {"kv buffer": units * hardware.inputs / 8}
         case Opcode.PATCH_EMBED:
             positions = op.rows * op.out_features / UNIT_BYTES
             return {"kv buffer": activation_bytes(op) / 8, "residual": positions * units}
