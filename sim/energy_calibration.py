@@ -28,7 +28,7 @@ from scipy.optimize import least_squares
 
 from m3vit.model.config import Frozen, one_sentence
 from m3vit.model.errors import UserError, read_file
-from m3vit.sim.energy import DYNAMIC, LEVELS, MJ_PER_J, STANDING, Constants, Item, energy, load_constants
+from m3vit.sim.energy import DYNAMIC, LEVELS, MJ_PER_J, STANDING, Constants, Item, energy, load_constants, total_mj
 from m3vit.sim.energy_activity import Activity
 
 POINTS = "energy_points.toml"
@@ -112,7 +112,7 @@ class Points(Frozen):
             level: of constants, assumed counts, width and scope.
             unstated: the scope that an unstated one stands for; None takes the chip at low, else the board.
         """
-        return sum(getattr(item, f"{level}_mj") for item in self.items(point, constants, level, unstated))
+        return total_mj(self.items(point, constants, level, unstated), level)
 
     def items(self, point: Point, constants: Constants, level: str, unstated: str | None) -> list[Item]:
         """The items that a point's power covers, of which only `level` is meant, MACs at the point's width."""
