@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -78,20 +78,32 @@ STANDING = ("static", "ps", "board")
 """Items that grow with time alone."""
 
 
+Rows = TypeVar("Rows", bound=Frozen)
+
+
+def read_table(kind: type[Rows], path: Path | None, default: str, what: str) -> Rows:
+    """Read a TOML table; without a path the one of the name `default` that comes with m3vit. `what` names it in errors.
+
+    Raises:
+        UserError: the file is missing, is not TOML, or does not validate.
+    """
+    data = read_file(path) if path else resources.files(__package__).joinpath(default).read_bytes()
+    source = path or default
+    try:
+        return kind.model_validate(tomllib.loads(data.decode()))
+    except ValidationError as error:
+        raise UserError(f"{source} is not a table of {what}: {one_sentence(error)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{source} is not valid TOML: {error}") from error
+
+
 def load_constants(path: Path | None = None) -> Constants:
     """Read a table of constants; None reads the one that comes with m3vit.
 
     Raises:
         UserError: the file is missing, is not TOML, or lacks a row.
     """
-    data = read_file(path) if path else resources.files(__package__).joinpath(CONSTANTS).read_bytes()
-    source = path or CONSTANTS
-    try:
-        return Constants.model_validate(tomllib.loads(data.decode()))
-    except ValidationError as error:
-        raise UserError(f"{source} is not a table of energy constants: {one_sentence(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from error
+    return read_table(Constants, path, CONSTANTS, "energy constants")
 
 
 @dataclass(frozen=True)

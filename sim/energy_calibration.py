@@ -9,10 +9,8 @@ comes from the constants' bands. Few points, most of their activity assumed, so 
 nominal constants that follow.
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib import resources
 from math import exp, floor, log, log10
 from pathlib import Path
 from statistics import fmean
@@ -20,15 +18,25 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import least_squares
 
-from m3vit.model.config import Frozen, one_sentence
-from m3vit.model.errors import UserError, read_file
-from m3vit.sim.energy import DYNAMIC, LEVELS, MJ_PER_J, STANDING, Constants, Item, energy, load_constants, total_mj
+from m3vit.model.config import Frozen
+from m3vit.sim.energy import (
+    DYNAMIC,
+    LEVELS,
+    MJ_PER_J,
+    STANDING,
+    Constants,
+    Item,
+    energy,
+    load_constants,
+    read_table,
+    total_mj,
+)
 from m3vit.sim.energy_activity import Activity
 
 POINTS = "energy_points.toml"
@@ -129,14 +137,7 @@ def load_points(path: Path | None = None) -> Points:
     Raises:
         UserError: the file is missing, is not TOML, or does not validate.
     """
-    data = read_file(path) if path else resources.files(__package__).joinpath(POINTS).read_bytes()
-    source = path or POINTS
-    try:
-        return Points.model_validate(tomllib.loads(data.decode()))
-    except ValidationError as error:
-        raise UserError(f"{source} is not a table of published powers: {one_sentence(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from error
+    return read_table(Points, path, POINTS, "published powers")
 
 
 @dataclass(frozen=True)
