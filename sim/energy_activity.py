@@ -14,8 +14,9 @@ from math import ceil
 
 from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig
 from m3vit.sim.bound import activation_bytes, frame_bound, op_bound
-from m3vit.sim.flops import entries, macs, router_macs, vector_elements
+from m3vit.sim.flops import entries, macs, vector_elements
 from m3vit.sim.golden.linear import GELU_INDEX_BITS
+from m3vit.sim.performance.executor import lends
 from m3vit.sim.program import OP_BYTES, Op, Opcode
 from m3vit.sim.resources import MEMORIES, RAMB36_SHAPES, URAM_SHAPES, Ram, block_words, estimate
 from m3vit.sim.results import OpResult
@@ -24,6 +25,10 @@ FF_PER_DSP = 60
 """Flip-flops of the design for each of its DSP48E2: Yosys counts 98,503 for 1,656 in the headline design."""
 HARD_BLOCK_LOADS = 32
 """Flip-flops that load the clock as much as one DSP48E2, RAMB36 or URAM288; our assumption, inside the clock's band."""
+
+
+STREAM = "stream buffer"
+"""The parts of the weight stream together."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def ram_accesses(program: Sequence[Op], hardware: HardwareConfig, ops: Sequence[
         for part in (_engine, _stream, _results, _vectors, _tables):
             for name, count in part(op, counted, hardware).items():
                 total[name] = total.get(name, 0.0) + count
-    return total
+    return total | _stream_parts(total.pop(STREAM, 0.0), hardware, lends(program[0], hardware))
 
 
 def row_primitives(ram: Ram) -> int:
@@ -166,9 +171,21 @@ def _sources(op: Op, hardware: HardwareConfig) -> tuple[float, float, float]:
             scores = head.value_passes / (head.key_passes + head.value_passes)
             return 1 - scores, scores, 0.0
         case Opcode.MLP | Opcode.MOE:
-            router = router_macs(op) if op.opcode is Opcode.MOE else 0
-            return (macs(op) - router) / 2 / macs(op), 0.0, 0.0
+            return _second_layer(op, hardware), 0.0, 0.0
     return 0.0, 0.0, 0.0
+
+
+def _second_layer(op: Op, hardware: HardwareConfig) -> float:
+    """Share of the second layers in the engine's cycles of experts or of an MLP: a row takes tiles x chunks cycles."""
+
+    def row(inputs: int, outputs: int) -> int:
+        return ceil(outputs / hardware.lanes) * ceil(inputs / hardware.inputs)
+
+    outer, hidden = op.in_features, op.out_features
+    moe = op.opcode is Opcode.MOE
+    rows, router = (entries(op), op.rows * row(outer, op.experts)) if moe else (op.rows * op.experts, 0)
+    second = rows * row(hidden, outer)
+    return second / (router + rows * row(outer, hidden) + second)
 
 
 @dataclass(frozen=True)
@@ -195,7 +212,7 @@ def _head(op: Op, hardware: HardwareConfig) -> _Head:
 
 
 def _stream(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, float]:
-    """Weights are written to the stream buffer and read from it; its parts take turns. Pixels and positions pass by it.
+    """Weights are written to the stream buffer and read from it; pixels and positions pass by it.
 
     Of an expert that was loaded and not used nothing is read; a cached one is read at every visit. Both copies of the
     program are read in every cycle.
@@ -205,11 +222,17 @@ def _stream(op: Op, counted: OpResult, hardware: HardwareConfig) -> dict[str, fl
         past += 2 * op.rows * op.out_features
     reads = counted.experts / counted.loads if counted.loads else 1
     words = (1 + reads) * max(counted.read_words * WORD_BYTES - past, 0) / hardware.inputs
-    block = block_words(hardware) / hardware.stream_words
+    return {STREAM: words, "program, two copies": 2 + 2 * counted.cycles}
+
+
+def _stream_parts(words: float, hardware: HardwareConfig, lent: bool) -> dict[str, float]:
+    """Accesses to the parts of the stream buffer, which take turns; the lent one is made of RAMs of eight bytes."""
+    share = words / (hardware.stream_words + (hardware.lend_words if lent else 0))
+    block = block_words(hardware)
     return {
-        "weight stream": words * (1 - block),
-        "weight stream, block RAM": words * block,
-        "program, two copies": 2 + 2 * counted.cycles,
+        "weight stream": share * (hardware.stream_words - block),
+        "weight stream, block RAM": share * block,
+        "kv buffer, lent part": share * hardware.lend_words * hardware.inputs / 8 if lent else 0.0,
     }
 
 
