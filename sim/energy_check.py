@@ -39,6 +39,7 @@ INSTANCES = {
     "program, two copies": (".u_program", ""),
 }
 """Parts of the hierarchical names of the m3vit_ram instances of a memory."""
+KEY_VALUE = ("kv buffer", "kv buffer, lent part")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ def by_memory(instances: Mapping[str, int]) -> dict[str, int]:
     }
 
 
+def joined(accesses: Mapping[str, float]) -> dict[str, float]:
+    """Both parts of the key-value buffer as one row: keys and values lie in either, and cost the same there."""
+    rest = {name: count for name, count in accesses.items() if name not in KEY_VALUE}
+    return rest | {" and ".join(KEY_VALUE): sum(accesses.get(name, 0) for name in KEY_VALUE)}
+
+
 def read_counters(path: Path) -> list[OpResult]:
     """Counters of the frame in the journal of `m3vit verify --wave`: a line with its key, then a line per frame.
 
@@ -145,9 +152,9 @@ def compare(pathway: Path) -> Table:
     with (folder / "dump.vcd").open("rb") as wave:
         measured = by_memory(count_enables(wave))
     table = Table("memory", "modelled", "in RTL", "error", box=box.SIMPLE_HEAD, title="Reads and writes of RAMs")
-    for name, count in measured.items():
-        value = modelled.get(name, 0.0)
-        table.add_row(name, f"{value:,.0f}", f"{count:,}", f"{100 * (value / count - 1):+.1f} %" if count else "-")
+    for name, count in joined(measured).items():
+        value = joined(modelled)[name]
+        table.add_row(name, f"{value:,.0f}", f"{count:,.0f}", f"{100 * (value / count - 1):+.1f} %" if count else "-")
     return table
 
 
