@@ -42,9 +42,9 @@ def test_page_is_self_contained_and_shows_every_task(folder: Path, pathways: Pat
     tree = run(folder)
     html = page(folder)
     check_page(html)
-    for number, task in enumerate(pathways.tasks, 1):
-        assert f'<label for="tab{number}">{task}</label>' in html
-        assert f'id="panel{number}"' in html
+    for place, task in enumerate(pathways.tasks, 1):
+        assert f'<label for="tab{place}">{task}</label>' in html
+        assert f'id="panel{place}"' in html
     assert f"{tree['memory']['image_bytes'] / 1024:.0f} KiB" in html
     assert ("Time line of one frame" in html) is verified
     kinds = re.findall(r'class="tag (\w+)"', html)
@@ -77,8 +77,8 @@ def test_measured_cycles_stand_beside_the_models(
     words = check_page(html).words()
     assert MEASURED.search(words)
     model = tree["cycles"]["model"]
-    said = f"The cycle model says {number(model['total'])} cycles, {model['deviation_percent']:+.2f} % off the measured frame."
-    assert said in words
+    off = f"{model['deviation_percent']:+.2f} % off the measured frame."
+    assert f"The cycle model says {number(model['total'])} cycles, {off}" in words
     glance = html[html.index("All tasks at a glance") : html.index("Task by task")]
     assert glance.count('class="tag measured"') == 4, "verification, cycles, ratio of the task that ran; its switch"
     assert "frame, cycle model</text>" in html
