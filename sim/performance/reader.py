@@ -3,9 +3,9 @@
 """The read DMA and the memory behind it, burst by burst.
 
 A job is cut into bursts of up to four words, one port after the other. A port asks for a burst when it has a place for
-all its words, so no more than READ_WINDOW words per port are asked for and not yet taken. The data of a burst come after
-the latency, a beat per cycle and port at most, and all ports together at the sustained bandwidth. Words leave in order,
-one per cycle. RTL: m3vit_dma_read, m3vit_read_port; memory: sim/tb/m3vit_dram.sv.
+all its words, so no more than READ_WINDOW words per port are asked for and not yet taken. The data of a burst come
+after the latency, a beat per cycle and port at most, and all ports together at the sustained bandwidth. Words leave in
+order, one per cycle. RTL: m3vit_dma_read, m3vit_read_port; memory: sim/tb/m3vit_dram.sv.
 """
 
 from collections import deque
