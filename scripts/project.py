@@ -24,7 +24,7 @@ def project(
     backend: Annotated[Backend, typer.Option(help="SystemVerilog (rtl) or C++ for Vitis HLS (hls).")] = Backend.rtl,
     out: Annotated[Path, typer.Option(help="Folder for the project.")] = Path("runs/project"),
 ) -> None:
-    """Write the bitstream project of a pathway's accelerator for the ZCU104, with its host driver."""
+    """Write the bitstream project of a pathway's accelerator for its board, with its host driver."""
     pathways = read_pathways(pathway)
     hardware = pathways.first.config.hardware
     need = check_fit(hardware) if backend is Backend.rtl else None
