@@ -9,6 +9,7 @@ A design is a TOML config with a complete `hardware` table (model/config.py), so
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def find_design(name: str) -> HardwareConfig:
         return read_design(Path(name))
     if name in HARDWARE:
         return HARDWARE[name]
-    found = sorted(EXPLORED.glob(f"*/{DESIGNS}/{name}.toml")) if name.isprintable() and "*" not in name else []
+    found = sorted(EXPLORED.glob(f"*/{DESIGNS}/{escape(name)}.toml"))
     if len(found) > 1:
         raise UserError(f"design '{name}' is in {' and in '.join(map(str, found))}; name the file")
     if not found:
