@@ -5,17 +5,16 @@
 Everything here is modelled: nothing was synthesised or simulated. `m3vit verify --design` measures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from m3vit.model.config import SHARE, WORD_BYTES, HardwareConfig, ModelConfig
-from m3vit.sim.energy import Activity, Constants, energy, on_chip_traffic
-from m3vit.sim.flops import macs, vector_elements
+from m3vit.model.config import SHARE, HardwareConfig, ModelConfig
+from m3vit.sim.energy import Constants, energy
+from m3vit.sim.energy_activity import frame_activity
 from m3vit.sim.network import plan_programs
-from m3vit.sim.performance import FrameModel, Routing, model_frame
-from m3vit.sim.program import OP_BYTES, Op
+from m3vit.sim.performance import Routing, model_frame
 from m3vit.sim.resources import estimate
 
 
@@ -109,29 +108,14 @@ def evaluate(problem: Problem, hardware: HardwareConfig) -> Evaluation:
     """
     ((_, program),) = plan_programs(problem.model, hardware).items()
     frame = model_frame(program, hardware, problem.routing)
+    activity = frame_activity(program, hardware, frame.ops, frame.cycles)
     need = asdict(estimate(hardware))
     return Evaluation(
         hardware=hardware,
         cycles=frame.cycles,
-        energy_mj=frame_energy_mj(program, hardware, frame, problem.constants),
+        energy_mj=energy(activity, problem.constants, "modelled").total_mj("nominal"),
         used={name: need[name] for name in SHARE if name in need},
     )
-
-
-def frame_energy_mj(program: Sequence[Op], hardware: HardwareConfig, frame: FrameModel, constants: Constants) -> float:
-    """Energy of a modelled frame at the nominal constants."""
-    elements = sum(vector_elements(op) for op in program)
-    moved = len(program) * OP_BYTES + WORD_BYTES * sum(op.read_words + op.write_words for op in frame.ops)
-    engine = sum(op.compute for op in frame.ops)
-    activity = Activity(
-        macs=sum(macs(op) for op in program),
-        vector_elements=elements,
-        on_chip_bytes=on_chip_traffic(engine, moved, elements, hardware),
-        dram_bytes=moved,
-        seconds=frame.cycles / hardware.clock_mhz / 1e6,
-        seconds_measured=True,
-    )
-    return energy(activity, constants, "modelled").total_mj("nominal")
 
 
 def front(evaluations: Iterable[Evaluation], price: Price) -> list[Evaluation]:
