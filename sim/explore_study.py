@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,7 +30,8 @@ GENERATION = 50
 """Designs of a generation."""
 ABOUT, EVALUATION = "m3vit", "evaluation"
 """Attributes of a study (what it is about) and of a trial."""
-DIRECTIONS = ("minimize", "minimize")
+DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MINIMIZE)
+"""Of cycles and price."""
 JOURNAL = "journal:"
 """A storage that begins with this is a file of Optuna's journal, which does on network drives, too."""
 Job = Evaluation | Future[Evaluation] | None
