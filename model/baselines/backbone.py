@@ -23,7 +23,7 @@ EXPANSION = {18: 1, 50: 4}
 
 
 def dilate(stage: nn.Module, before: int) -> None:
-    """Replace a stage's stride by dilation: its first 3 x 3 convolution keeps the dilation `before`, the others double it.
+    """Replace a stage's stride by dilation: its first 3 x 3 convolution keeps the dilation `before`, others double it.
 
     torchvision offers this for bottlenecks only.
     """

@@ -65,7 +65,9 @@ class Decoders(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict({task: make(channels, count) for task, count in outputs.items()})
 
-    def forward(self, features: Mapping[str, Tensor], tasks: Sequence[str], image_hw: Sequence[int]) -> dict[str, Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], tasks: Sequence[str], image_hw: Sequence[int]
+    ) -> dict[str, Tensor]:
         """Decode the chosen tasks: (B, C, h, w) each to (B, T, *image_hw)."""
         size = list(image_hw)
         return {task: functional.interpolate(self.heads[task](features[task]), size, mode="bilinear") for task in tasks}

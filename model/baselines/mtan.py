@@ -3,13 +3,14 @@
 """MTAN: one shared encoder, and per task a chain of attention masks over it (arXiv 1803.10704, section 3).
 
 In the form for residual networks that the survey compares (arXiv 2004.13379, section 4.1): a stage's mask is made from
-what enters the last block and applied to what leaves it; the extractor between two stages is a bottleneck that the tasks
-share.
+what enters the last block and applied to what leaves it; the extractor between two stages is a bottleneck that all
+tasks share.
 
 Shapes: B images, C channels of a stage, D of the next one, h x w features.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class Mtan(nn.Module):
         self.encoder = DilatedResNet(depth, output_stride)
         widths = [self.encoder.channels[stage] for stage in ATTENDED]
         self.masks = nn.ModuleDict({task: self._masks(widths) for task in self.tasks})
-        self.extractors = nn.ModuleList(extractor(*pair) for pair in zip(widths, widths[1:], strict=False))
+        self.extractors = nn.ModuleList(extractor(*pair) for pair in pairwise(widths))
         self.decoders = Decoders(dataset.outputs, widths[-1], head)
 
     @staticmethod
