@@ -6,7 +6,7 @@ The counter is `torch.utils.flop_counter`; it counts convolutions, linear layers
 The tables' "GFLOPs" are 10^9 MACs: the dense ViT shows it (see docs/reproduce.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -69,6 +69,14 @@ def network_macs(
         network = NETWORKS[key](seen, depth, head, output_stride).eval()
         image = torch.empty(1, 3, *dataset.image_hw)
     return count_macs(lambda: network(image, seen.tasks[:1] if decoded == "one" else seen.tasks))
+
+
+def stages_macs(dataset: Dataset, depth: Depth, stages: Sequence[str]) -> int:
+    """As `network_macs` of NDDR-CNN with fusion layers after the given stages only."""
+    with torch.device("meta"):
+        network = nddr_cnn(dataset, depth, stages=stages).eval()
+        image = torch.empty(1, 3, *dataset.image_hw)
+    return count_macs(lambda: network(image, dataset.tasks[:1]))
 
 
 def vit_encoder_macs(config: ModelConfig) -> int:

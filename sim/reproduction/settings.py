@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, ModelConfig
+from m3vit.model.config import HARDWARE, MODELS, WORD_BYTES, HardwareConfig, ModelConfig
 from m3vit.sim.energy import Activity, Energy, energy, load_constants, on_chip_traffic
 from m3vit.sim.flops import program_macs, vector_elements
-from m3vit.model.config import WORD_BYTES
 from m3vit.sim.network import plan_programs
 from m3vit.sim.performance import FrameModel, model_frame, random_routing
 from m3vit.sim.program import OP_BYTES, Op

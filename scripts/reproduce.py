@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""The verb `reproduce`: the papers' tables with published figures, ours, the deviation and the reason for it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from m3vit.model.errors import UserError, write_atomically
+from m3vit.scripts.cli import run_verb
+from m3vit.sim.published import load_published
+from m3vit.sim.reproduction.ablation_table import ablation_table
+from m3vit.sim.reproduction.figures import LIMIT_PERCENT, Table
+from m3vit.sim.reproduction.markdown import COLUMNS, cells, heading, markdown
+from m3vit.sim.reproduction.memory_table import MemoryTable
+from m3vit.sim.reproduction.network_tables import cases, network_table
+
+KEYS = ("1", "2", "4", "ablation")
+WIDTH = 120
+RIGHT = ("published", "ours", "deviation", "reason")
+Make = Callable[[Path, int], Table]
+
+
+def makers() -> dict[str, Make]:
+    """How each table is made from the folder of earlier runs and the seed of the routing."""
+    published = load_published()
+    return {
+        "1": lambda runs, seed: network_table(cases(published, seed)["1"]),
+        "2": lambda runs, seed: network_table(cases(published, seed)["2"]),
+        "4": lambda runs, seed: MemoryTable(published, runs, seed).table(),
+        "ablation": lambda runs, seed: ablation_table(published, runs, seed),
+    }
+
+
+def reproduce(
+    table: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(KEYS)}; all by default.")] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder of `m3vit bench` and `m3vit ablation`: what the RTL measured there is shown.")
+    ] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder for reproduce.json and reproduce.md.")] = Path("runs/reproduce"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random routing behind modelled cycles.")] = 0,
+) -> None:
+    """Print M3ViT's tables 1, 2 and 4 and Edge-MoE's ablation: published figures, ours, deviation, reason.
+
+    FLOPs are counted on modules, cycles come from the performance model or, where there is a run, from the RTL. Nothing
+    is trained or simulated.
+    """
+    tables = []
+    for key in find_tables(table or list(KEYS)):
+        tables.append(makers()[key](runs, seed))
+        print_table(tables[-1])
+    tree = {"limit_percent": LIMIT_PERCENT, "tables": {made.key: made.tree() for made in tables}}
+    write_atomically(out / "reproduce.json", (json.dumps(tree, indent=1) + "\n").encode())
+    write_atomically(out / "reproduce.md", "\n".join(markdown(made) for made in tables).encode())
+    typer.echo(f"wrote {out / 'reproduce.md'} and reproduce.json")
+
+
+def find_tables(names: list[str]) -> list[str]:
+    """The tables to make, each once.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    for name in names:
+        if name not in KEYS:
+            raise UserError(f"table '{name}' is unknown; choose one of {', '.join(KEYS)}")
+    return list(dict.fromkeys(names))
+
+
+def print_table(table: Table) -> None:
+    """Print a table, its reasons and its notes."""
+    console, reasons = Console(width=WIDTH, highlight=False), table.reasons
+    shown = RichTable(box=box.SIMPLE_HEAD, title=heading(table), caption=f"published: {table.source}")
+    for column in COLUMNS:
+        shown.add_column(column, justify="right" if column in RIGHT else "left")
+    for figure in table.figures:
+        shown.add_row(*cells(figure, reasons))
+    console.print(shown)
+    for index, reason in enumerate(reasons, 1):
+        console.print(f" {index}. {reason}")
+    for note in table.notes:
+        console.print(f" - {note}")
+
+
+if __name__ == "__main__":
+    run_verb(reproduce)
