@@ -4,7 +4,7 @@
 
 import tomllib
 from importlib import resources
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -19,18 +19,18 @@ class NetworkRow(Frozen):
     Attributes:
         key: names the network in the code.
         name: as the table names it.
-        platform: on which its energy was stated.
         delta_m: mean relative gain over the single-task networks, in percent.
         gflops: 10^9 operations of one task.
         energy_ws: W s of one task.
+        fpga: whether that is the FPGA's; the others are presumably of the GPU in table 4.
     """
 
     key: str
     name: str
-    platform: Literal["GPU", "FPGA"]
     delta_m: float
     gflops: PositiveFloat
     energy_ws: PositiveFloat
+    fpga: bool = False
 
 
 class NetworkTable(Frozen):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3vit.sim.performance import FrameModel
-from m3vit.sim.program import Op, Opcode
+from m3vit.sim.program import Opcode
 from m3vit.sim.program_check import expert_bytes, expert_words
 from m3vit.sim.published import Latency, MemoryRow, Published
 from m3vit.sim.regmap import Mode
@@ -75,7 +75,9 @@ class MemoryTable:
     def _latency(self, row: MemoryRow, name: str, latency: Latency) -> Iterator[Figure]:
         setting, schedule = self.settings[name], ROWS[row.key]
         ms = setting.ms(self._frames[name, schedule].cycles)
-        reason = self._cache_reason(name) if schedule is Schedule.cache else faster_reason(setting, latency.ms)
+        reason = (
+            self._cache_reason(name) if schedule is Schedule.cache else faster_reason(setting, schedule, latency.ms)
+        )
         yield Figure(row.name, f"{name} latency", "ms", latency.ms, ms, "modelled", reason)
         cycles = frame_cycles(self.runs, setting) if schedule is Schedule.reordered else None
         if cycles is not None:
@@ -85,33 +87,31 @@ class MemoryTable:
 
     def _cache_reason(self, name: str) -> str:
         setting, frame = self.settings[name], self._frames[name, Schedule.cache]
-        loads, visits = _moe_loads(frame), _visits(setting.program)
+        loads, visits = _moe_loads(frame), _visits(setting)
+        lost = (frame.cycles - self._frames[name, Schedule.reordered].cycles) / visits
+        read = _expert_bytes(setting) / setting.hardware.memory.bytes_per_cycle * loads / visits
         slots = setting.hardware.stream_words // _expert_words(setting)
         return (
-            f"{self._paper_visit(name)}; ours: {loads:,} of {visits:,} visits read an 8-bit expert at "
-            f"{setting.hardware.memory.efficiency_percent} % of that (room for {slots} experts, {setting.model.top_k} "
-            "per token), and passing a whole expert to the array for one token takes as long again"
+            f"{self._paper_visit(name)}; ours: {1e3 * setting.ms(lost):.1f} us, of which {1e3 * setting.ms(read):.1f} "
+            f"read an 8-bit expert in {100 * loads / visits:.0f} % of the visits (room for {slots} experts, "
+            f"{setting.model.top_k} per token), the rest passes it to the array for a single token"
         )
 
     def _paper_visit(self, name: str) -> str:
         """What the paper's slow-down says about its cache."""
-        rows = [self.published.memory.row(key) for key in ("cache", "reordered")]
-        slow, fast = (row.pascal.ms if name == "PASCAL" else row.nyud.ms for row in rows)
         setting = self.settings[name]
-        visit_s = (slow - fast) / MS_PER_S / _visits(setting.program)
-        weights = 2 * setting.model.dim * setting.model.expert_hidden
-        bits = 8 * visit_s * PEAK_BYTES_PER_S / weights
+        lost_ms = self._published("cache", name) - self._published("reordered", name)
+        visit_s = lost_ms / MS_PER_S / _visits(setting)
+        bits = 8 * visit_s * PEAK_BYTES_PER_S / (2 * setting.model.dim * setting.model.expert_hidden)
         return (
-            f"derived: the paper's loss is {1e6 * visit_s:.1f} us in each visit of a token to an expert, the time of "
-            f"{bits:.1f} bits per weight at the memory's peak of 19.2 GB/s, no hit and no overlap"
+            f"the paper loses {1e6 * visit_s:.1f} us in each visit of a token to an expert: {bits:.1f} bits per weight "
+            "at the memory's peak of 19.2 GB/s, no hit and no overlap (derived)"
         )
 
     def _on_chip(self) -> Iterator[Figure]:
         for name, setting in self.settings.items():
-            frame = self._frames[name, Schedule.on_chip]
-            yield Figure(
-                "MoE, all experts on chip", f"{name} latency", "ms", None, setting.ms(frame.cycles), "modelled"
-            )
+            ms = setting.ms(self._frames[name, Schedule.on_chip].cycles)
+            yield Figure("MoE, all experts on chip", f"{name} latency", "ms", None, ms, "modelled")
 
     def _on_chip_mib(self, name: str) -> float:
         return on_chip_bytes(self.settings[name].hardware) / MIB
@@ -119,28 +119,32 @@ class MemoryTable:
     def _memory_ratios(self) -> Iterator[Figure]:
         head, own = self.published.headlines, self._on_chip_mib("PASCAL")
         layer, layers = self._expert_mib(), len(self.settings["PASCAL"].model.moe_layers)
-        reason = (
-            "ours holds the experts of one layer in 8 bits beside all other buffers; the paper's "
-            f"{head.all_on_chip_mib - self.published.memory.row('reordered').mib:.2f} MiB more are those of one layer "
-            "in 12 bits (derived)"
-        )
-        more = f"ours holds the experts of all {layers} MoE layers: without reading any in a frame"
-        for what, mib, why in (("one layer's experts", layer, reason), ("all experts", layers * layer, more)):
+        more = f"ours: the experts of all {layers} MoE layers, so that a frame reads none"
+        sizes = (("one layer's experts", layer, self._layer_reason()), ("all experts", layers * layer, more))
+        for what, mib, why in sizes:
             row = f"MoE, {what} on chip"
             yield Figure(row, "memory", "MiB", head.all_on_chip_mib, own + mib, "modelled", why)
             yield Figure(row, "memory over reordered", "x", head.memory_ratio, (own + mib) / own, "modelled", why)
 
+    def _layer_reason(self) -> str:
+        model = self.settings["PASCAL"].model
+        weights = model.experts * 2 * model.dim * model.expert_hidden
+        extra = self.published.headlines.all_on_chip_mib - self.published.memory.row("reordered").mib
+        return (
+            f"ours: the experts of one layer in 8 bits beside all other buffers; the paper's {extra:.2f} MiB more are "
+            f"{8 * extra * MIB / weights:.1f} bits for each weight of one layer's experts (derived)"
+        )
+
     def _expert_mib(self) -> float:
         """Packed experts of one layer."""
         setting = self.settings["PASCAL"]
-        model = setting.model
-        return model.experts * expert_bytes(model.dim, model.expert_hidden, setting.hardware) / MIB
+        return setting.model.experts * _expert_bytes(setting) / MIB
 
     def _speedups(self) -> Iterator[Figure]:
         for name in self.settings:
             cache, own = (self._frames[name, schedule].cycles for schedule in (Schedule.cache, Schedule.reordered))
             slow, fast = (self._published(key, name) for key in ("cache", "reordered"))
-            reason = "both rows: our engine is faster, our memory is not, so waiting for experts weighs more"
+            reason = "both rows: our engine is faster, our memory is not, so that waiting for experts weighs more"
             yield Figure("reordering", f"{name} speed-up", "x", slow / fast, cache / own, "modelled", reason)
         for setting in (self.tiny, self.settings["PASCAL"]):
             yield from self._measured_speedup(setting)
@@ -163,14 +167,13 @@ class MemoryTable:
         return (
             "latency of ours: patch embedding, encoder and linear head; cycles of the performance model or of the RTL, "
             "300 MHz assumed",
-            "the cache schedule differs from the accelerator's own in the order of the MoE layers alone, as far as the "
-            "RTL allows: it cannot prefetch either",
-            "all experts on chip: no expert is read in the frame",
+            "expert cache: the accelerator's own schedule but for the MoE layers, which go token by token, and without "
+            "prefetch; to measure it at this size in RTL (an hour): m3vit ablation --workload small",
         )
 
 
-def _visits(program: tuple[Op, ...]) -> int:
-    return sum(op.rows * op.top_k for op in program if op.opcode is Opcode.MOE)
+def _visits(setting: Setting) -> int:
+    return sum(op.rows * op.top_k for op in setting.program() if op.opcode is Opcode.MOE)
 
 
 def _moe_loads(frame: FrameModel) -> int:
@@ -179,3 +182,7 @@ def _moe_loads(frame: FrameModel) -> int:
 
 def _expert_words(setting: Setting) -> int:
     return expert_words(setting.model.dim, setting.model.expert_hidden, setting.hardware)
+
+
+def _expert_bytes(setting: Setting) -> int:
+    return expert_bytes(setting.model.dim, setting.model.expert_hidden, setting.hardware)

@@ -5,16 +5,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 
 from m3vit.model.config import HARDWARE, MODELS, WORD_BYTES, HardwareConfig, ModelConfig
+from m3vit.model.errors import UserError
 from m3vit.sim.energy import Activity, Energy, energy, load_constants, on_chip_traffic
 from m3vit.sim.flops import program_macs, vector_elements
 from m3vit.sim.network import plan_programs
 from m3vit.sim.performance import FrameModel, model_frame, random_routing
 from m3vit.sim.program import OP_BYTES, Op
 from m3vit.sim.regmap import OWN_SCHEDULE, Mode
-from m3vit.sim.resources import estimate
+from m3vit.sim.resources import check_board
 
 TASK = "segmentation"
 
@@ -48,38 +48,34 @@ class Setting:
     hardware: HardwareConfig
     seed: int = 0
 
-    @cached_property
-    def program(self) -> tuple[Op, ...]:
-        """Of the model with experts."""
-        return plan_programs(self.model, self.hardware)[TASK]
-
-    @cached_property
-    def dense_program(self) -> tuple[Op, ...]:
-        """Of the same model with a dense MLP in every block."""
-        return plan_programs(self.model.model_copy(update={"dense": True}), self.hardware)[TASK]
+    def program(self, schedule: Schedule = Schedule.reordered) -> tuple[Op, ...]:
+        """Of the model with experts, or of the same with a dense MLP in every block."""
+        model = self.model.model_copy(update={"dense": schedule is Schedule.dense})
+        return plan_programs(model, self.hardware)[TASK]
 
     def frame(self, schedule: Schedule) -> FrameModel:
         """A modelled frame."""
-        program = self.dense_program if schedule is Schedule.dense else self.program
-        mode = MODES.get(schedule, OWN_SCHEDULE)
+        program, mode = self.program(schedule), MODES.get(schedule, OWN_SCHEDULE)
         routing = random_routing(program, self.seed)
         return model_frame(program, self.hardware, routing, mode, experts_on_chip=schedule is Schedule.on_chip)
 
     def mode_frame(self, mode: Mode) -> FrameModel:
         """A modelled frame of the model with experts in any schedule of the MODE register."""
-        return model_frame(self.program, self.hardware, random_routing(self.program, self.seed), mode)
+        program = self.program()
+        return model_frame(program, self.hardware, random_routing(program, self.seed), mode)
 
     def ms(self, cycles: float) -> float:
         """Cycles at the assumed clock."""
         return cycles / self.hardware.clock_mhz / 1e3
 
     @property
-    def misfit(self) -> str:
-        """What of the design exceeds its board, in words; empty if it fits."""
-        need, board = estimate(self.hardware).uram, self.hardware.board
-        if need <= board.uram:
-            return ""
-        return f"{need} URAM288 (modelled) on a board of {board.uram}"
+    def fit(self) -> str:
+        """Whether the design fits its board, in words."""
+        try:
+            check_board(self.hardware)
+        except UserError as error:
+            return f"it does not fit: {str(error).partition(';')[0]}"
+        return f"it fits {self.hardware.board.name} (modelled)"
 
 
 def wider(hardware: HardwareConfig, tokens: int) -> HardwareConfig:
