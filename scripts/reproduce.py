@@ -19,22 +19,25 @@ from m3vit.sim.reproduction.ablation_table import ablation_table
 from m3vit.sim.reproduction.figures import LIMIT_PERCENT, Table
 from m3vit.sim.reproduction.markdown import COLUMNS, cells, heading, markdown
 from m3vit.sim.reproduction.memory_table import MemoryTable
-from m3vit.sim.reproduction.network_tables import cases, network_table
+from m3vit.sim.reproduction.network_tables import Case, cases, network_table
+from m3vit.sim.reproduction.scan import scan as count_all_ways
+from m3vit.sim.reproduction.scan import ways
+from m3vit.sim.reproduction.settings import Routings
 
 KEYS = ("1", "2", "4", "ablation")
 WIDTH = 120
 RIGHT = ("published", "ours", "deviation", "reason")
-Make = Callable[[Path, int], Table]
+Make = Callable[[Path, Routings], Table]
 
 
 def makers() -> dict[str, Make]:
-    """How each table is made from the folder of earlier runs and the seed of the routing."""
+    """How each table is made from the folder of earlier runs and the routings of modelled frames."""
     published = load_published()
     return {
-        "1": lambda runs, seed: network_table(cases(published, seed)["1"]),
-        "2": lambda runs, seed: network_table(cases(published, seed)["2"]),
-        "4": lambda runs, seed: MemoryTable(published, runs, seed).table(),
-        "ablation": lambda runs, seed: ablation_table(published, runs, seed),
+        "1": lambda runs, routings: network_table(cases(published, routings)["1"]),
+        "2": lambda runs, routings: network_table(cases(published, routings)["2"]),
+        "4": lambda runs, routings: MemoryTable(published, runs, routings).table(),
+        "ablation": lambda runs, routings: ablation_table(published, runs, routings),
     }
 
 
@@ -45,16 +48,25 @@ def reproduce(
     ] = Path("runs"),
     out: Annotated[Path, typer.Option(help="Folder for reproduce.json and reproduce.md.")] = Path("runs/reproduce"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random routing behind modelled cycles.")] = 0,
+    traces: Annotated[
+        bool,
+        typer.Option("--traces", help="Instead take the routing that golden formed on workloads verified in RUNS."),
+    ] = False,
+    scan: Annotated[
+        bool, typer.Option("--scan", help="Also count the ResNets of tables 1 and 2 in 96 ways; takes minutes.")
+    ] = False,
 ) -> None:
     """Print M3ViT's tables 1, 2 and 4 and Edge-MoE's ablation: published figures, ours, deviation, reason.
 
     FLOPs are counted on modules, cycles come from the performance model or, where there is a run, from the RTL. Nothing
     is trained or simulated.
     """
-    tables = []
+    routings, tables = Routings(seed, runs if traces else None), []
     for key in find_tables(table or list(KEYS)):
-        tables.append(makers()[key](runs, seed))
+        tables.append(makers()[key](runs, routings))
         print_table(tables[-1])
+        if scan and key in cases(load_published()):
+            print_scan(cases(load_published())[key])
     tree = {"limit_percent": LIMIT_PERCENT, "tables": {made.key: made.tree() for made in tables}}
     write_atomically(out / "reproduce.json", (json.dumps(tree, indent=1) + "\n").encode())
     write_atomically(out / "reproduce.md", "\n".join(markdown(made) for made in tables).encode())
@@ -86,6 +98,20 @@ def print_table(table: Table) -> None:
         console.print(f" {index}. {reason}")
     for note in table.notes:
         console.print(f" - {note}")
+
+
+def print_scan(case: Case) -> None:
+    """Print the ways of counting that fit a row, those that fit most rows first."""
+    fits = count_all_ways(case, list(ways()))
+    shown = [fit for fit in fits if fit.rows]
+    title = f"Table {case.key}: {len(shown)} of {len(fits)} ways of counting bring a ResNet within {LIMIT_PERCENT:g} %"
+    table = RichTable(box=box.SIMPLE_HEAD, title=title)
+    table.add_column("way")
+    for key in fits[0].gflops:
+        table.add_column(key, justify="right")
+    for fit in shown:
+        table.add_row(fit.way.text(), *(f"{value:.1f}{'*' * (key in fit.rows)}" for key, value in fit.gflops.items()))
+    Console(width=WIDTH, highlight=False).print(table)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from m3vit.sim.flops import program_macs
 from m3vit.sim.network import plan_programs
 from m3vit.sim.program import Opcode
 
+torch.set_num_threads(1)
 TASKS, CELLS = len(PASCAL.tasks), 64 * 64
 """Tasks of PASCAL-Context; features of a 512 x 512 image at output stride 8."""
 ENCODER_18 = (

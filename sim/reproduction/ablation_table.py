@@ -11,7 +11,7 @@ from m3vit.sim.regmap import Mode
 from m3vit.sim.reproduction.figures import Figure, Table
 from m3vit.sim.reproduction.measured import schedule_cycles
 from m3vit.sim.reproduction.network_tables import design_notes
-from m3vit.sim.reproduction.settings import Setting, tiny
+from m3vit.sim.reproduction.settings import DRAWN, Routings, Setting, tiny
 
 ALL = Mode.TOKEN_ORDER | Mode.NO_PREFETCH | Mode.NO_OVERLAP | Mode.MULTIPASS_SOFTMAX
 STEPS: tuple[tuple[str, str, Mode], ...] = (
@@ -39,15 +39,15 @@ GAIN_REASONS = {
 }
 
 
-def ablation_table(published: Published, runs: Path, seed: int = 0) -> Table:
+def ablation_table(published: Published, runs: Path, routings: Routings = DRAWN) -> Table:
     """Times and cumulative speed-ups.
 
     Args:
         published: all published tables.
         runs: folder of earlier runs of the RTL.
-        seed: of the routing.
+        routings: of the modelled frames.
     """
-    setting = tiny(seed)
+    setting = tiny(routings)
     modelled = {mode: setting.ms(setting.mode_frame(mode).cycles) for _, _, mode in STEPS}
     measured = {mode: setting.ms(cycles) for mode, cycles in schedule_cycles(runs, setting).items()}
     theirs = {step.key: step.ms for step in published.ablation.steps}
@@ -91,7 +91,7 @@ def _gains(
 
 
 def _notes(measured: bool) -> tuple[str, ...]:
-    trained = "measured: one frame in RTL with trained routers, whose cache hits more often than a random routing"
+    trained = "measured: one frame in RTL with trained routers, whose cache hits more often than with a random routing"
     missing = "to measure the schedules in RTL, run: m3vit ablation"
     return (
         "their last step, attention reordering, stands beside all of our steps",

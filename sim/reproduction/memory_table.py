@@ -13,7 +13,7 @@ from m3vit.sim.regmap import Mode
 from m3vit.sim.reproduction.figures import Figure, Table
 from m3vit.sim.reproduction.measured import frame_cycles, schedule_cycles
 from m3vit.sim.reproduction.network_tables import MS_PER_S, design_notes, faster_reason
-from m3vit.sim.reproduction.settings import Schedule, Setting, nyud, pascal, tiny
+from m3vit.sim.reproduction.settings import DRAWN, Routings, Schedule, Setting, nyud, pascal, tiny
 from m3vit.sim.resources import on_chip_bytes
 
 MIB = 1 << 20
@@ -31,13 +31,13 @@ class MemoryTable:
     Args:
         published: all published tables.
         runs: folder of earlier runs of the RTL.
-        seed: of the routing.
+        routings: of the modelled frames.
     """
 
-    def __init__(self, published: Published, runs: Path, seed: int = 0) -> None:
+    def __init__(self, published: Published, runs: Path, routings: Routings = DRAWN) -> None:
         self.published, self.runs = published, runs
-        self.settings = {"PASCAL": pascal(seed), "NYUD": nyud(seed)}
-        self.tiny = tiny(seed)
+        self.settings = {"PASCAL": pascal(routings), "NYUD": nyud(routings)}
+        self.tiny = tiny(routings)
         self._frames = {
             (name, schedule): setting.frame(schedule)
             for name, setting in self.settings.items()

@@ -13,7 +13,7 @@ from m3vit.sim.flops import program_macs
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.published import NetworkRow, NetworkTable, Published
 from m3vit.sim.reproduction.figures import Figure, Table
-from m3vit.sim.reproduction.settings import Schedule, Setting, frame_energy, nyud, pascal
+from m3vit.sim.reproduction.settings import DRAWN, Routings, Schedule, Setting, frame_energy, nyud, pascal
 
 FLAT_W = 10.0
 MS_PER_S = 1e3
@@ -38,11 +38,11 @@ class Case:
     setting: Setting
 
 
-def cases(published: Published, seed: int = 0) -> dict[str, Case]:
+def cases(published: Published, routings: Routings = DRAWN) -> dict[str, Case]:
     """Tables 1 and 2."""
     return {
-        "1": Case("1", PASCAL, 18, published.pascal, pascal(seed)),
-        "2": Case("2", NYUD, 50, published.nyud, nyud(seed)),
+        "1": Case("1", PASCAL, 18, published.pascal, pascal(routings)),
+        "2": Case("2", NYUD, 50, published.nyud, nyud(routings)),
     }
 
 
@@ -172,9 +172,10 @@ def _notes(counts: Mapping[str, float], case: Case) -> tuple[str, ...]:
 
 def design_notes(setting: Setting) -> tuple[str, ...]:
     """What must be said of the design."""
-    hardware = setting.hardware
+    hardware, traced = setting.hardware, setting.routings.trace(setting.name)
+    drawn = f"drawn at random (seed {setting.routings.seed}, m3vit.sim.performance.random_routing)"
     shape = f"up to {hardware.max_tokens:,} tokens, {hardware.macs_per_cycle:,} MAC per cycle"
     return (
         f"{setting.name}: design '{hardware.name}', {shape}; {setting.fit}",
-        f"routing drawn at random (seed {setting.seed}, see m3vit.sim.performance.random_routing)",
+        f"{setting.name}: routing {f'of {traced}' if traced else drawn}",
     )

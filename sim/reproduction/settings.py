@@ -5,18 +5,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from m3vit.model.config import HARDWARE, MODELS, WORD_BYTES, HardwareConfig, ModelConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.energy import Activity, Energy, energy, load_constants, on_chip_traffic
 from m3vit.sim.flops import program_macs, vector_elements
 from m3vit.sim.network import plan_programs
-from m3vit.sim.performance import FrameModel, model_frame, random_routing
+from m3vit.sim.performance import FrameModel, Routing, model_frame, random_routing
+from m3vit.sim.performance.trace import TRACE, read_routing
 from m3vit.sim.program import OP_BYTES, Op
 from m3vit.sim.regmap import OWN_SCHEDULE, Mode
 from m3vit.sim.resources import check_board
 
 TASK = "segmentation"
+NO_ROUTING = Routing({})
 
 
 class Schedule(StrEnum):
@@ -33,6 +36,37 @@ MODES = {Schedule.cache: Mode.TOKEN_ORDER}
 
 
 @dataclass(frozen=True)
+class Routings:
+    """Where the routings of modelled frames come from.
+
+    Attributes:
+        seed: of random ones (`m3vit.sim.performance.random_routing`).
+        traces: folder of earlier runs; a workload that was verified there takes golden's routing instead.
+    """
+
+    seed: int = 0
+    traces: Path | None = None
+
+    def trace(self, workload: str) -> Path | None:
+        """The trace of a workload, if there is one."""
+        path = self.traces / workload / "pathway" / TRACE if self.traces else None
+        return path if path and path.exists() else None
+
+    def routing(self, workload: str, program: Sequence[Op]) -> Routing:
+        """The routing of a frame.
+
+        Raises:
+            UserError: a trace is damaged or of another model.
+        """
+        path = self.trace(workload)
+        return read_routing(path, program, TASK) if path else random_routing(program, self.seed)
+
+
+DRAWN = Routings()
+"""All at random."""
+
+
+@dataclass(frozen=True)
 class Setting:
     """A model on a design.
 
@@ -40,13 +74,13 @@ class Setting:
         name: of the workload.
         model: with experts.
         hardware: the design.
-        seed: of the routing, which is drawn (`m3vit.sim.performance.random_routing`).
+        routings: of its frames.
     """
 
     name: str
     model: ModelConfig
     hardware: HardwareConfig
-    seed: int = 0
+    routings: Routings = DRAWN
 
     def program(self, schedule: Schedule = Schedule.reordered) -> tuple[Op, ...]:
         """Of the model with experts, or of the same with a dense MLP in every block."""
@@ -56,13 +90,13 @@ class Setting:
     def frame(self, schedule: Schedule) -> FrameModel:
         """A modelled frame."""
         program, mode = self.program(schedule), MODES.get(schedule, OWN_SCHEDULE)
-        routing = random_routing(program, self.seed)
+        routing = NO_ROUTING if schedule is Schedule.dense else self.routings.routing(self.name, program)
         return model_frame(program, self.hardware, routing, mode, experts_on_chip=schedule is Schedule.on_chip)
 
     def mode_frame(self, mode: Mode) -> FrameModel:
         """A modelled frame of the model with experts in any schedule of the MODE register."""
         program = self.program()
-        return model_frame(program, self.hardware, random_routing(program, self.seed), mode)
+        return model_frame(program, self.hardware, self.routings.routing(self.name, program), mode)
 
     def ms(self, cycles: float) -> float:
         """Cycles at the assumed clock."""
@@ -84,20 +118,20 @@ def wider(hardware: HardwareConfig, tokens: int) -> HardwareConfig:
     return HardwareConfig.model_validate(fields)
 
 
-def pascal(seed: int = 0) -> Setting:
+def pascal(routings: Routings = DRAWN) -> Setting:
     """M3ViT-small on PASCAL-Context's images."""
-    return Setting("small", MODELS["m3vit_small_patch16"], HARDWARE["zcu104"], seed)
+    return Setting("small", MODELS["m3vit_small_patch16"], HARDWARE["zcu104"], routings)
 
 
-def nyud(seed: int = 0) -> Setting:
+def nyud(routings: Routings = DRAWN) -> Setting:
     """M3ViT-small on NYUD-v2's images, which have more tokens than the design `zcu104` takes."""
     model = MODELS["m3vit_small_nyud_patch16"]
-    return Setting("small-nyud", model, wider(HARDWARE["zcu104"], model.tokens), seed)
+    return Setting("small-nyud", model, wider(HARDWARE["zcu104"], model.tokens), routings)
 
 
-def tiny(seed: int = 0) -> Setting:
+def tiny(routings: Routings = DRAWN) -> Setting:
     """Edge-MoE's workload."""
-    return Setting("tiny", MODELS["m3vit_tiny_patch16"], HARDWARE["zcu104"], seed)
+    return Setting("tiny", MODELS["m3vit_tiny_patch16"], HARDWARE["zcu104"], routings)
 
 
 def frame_energy(program: Sequence[Op], hardware: HardwareConfig, frame: FrameModel) -> Energy:
