@@ -59,7 +59,9 @@ class DilatedResNet(nn.Module):
 
     def stage(self, name: str) -> nn.Sequential:
         """One stage: a sequence of blocks, or the stem."""
-        return self.stages[STAGES.index(name)]
+        stage = self.stages[STAGES.index(name)]
+        assert isinstance(stage, nn.Sequential)
+        return stage
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, C, H / S, W / S)."""

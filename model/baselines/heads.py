@@ -19,12 +19,14 @@ PUP_CHANNELS, PUP_STEPS = 256, 4
 
 def deeplab(channels: int, outputs: int) -> nn.Module:
     """DeepLabV3's head: atrous spatial pyramid pooling, one 3 x 3 and one 1 x 1 convolution (arXiv 1706.05587)."""
-    return DeepLabHead(channels, outputs)
+    head: nn.Module = DeepLabHead(channels, outputs)
+    return head
 
 
 def fcn(channels: int, outputs: int) -> nn.Module:
     """torchvision's head of a fully convolutional network: one 3 x 3 and one 1 x 1 convolution (arXiv 1411.4038)."""
-    return FCNHead(channels, outputs)
+    head: nn.Module = FCNHead(channels, outputs)
+    return head
 
 
 class UpsamplingHead(nn.Module):

@@ -89,12 +89,13 @@ class Mtan(nn.Module):
 
     def _attend(self, stages: Sequence[tuple[Tensor, Tensor]], task: str) -> Tensor:
         """The task's features of the last stage."""
-        attended: Tensor | None = None
+        attended, masks = None, self.masks[task]
+        assert isinstance(masks, nn.ModuleList)
         for index, (before, after) in enumerate(stages):
             if attended is not None:
                 attended = self._carry(attended, index - 1, before)
                 before = torch.cat((before, attended), dim=1)
-            attended = self.masks[task][index](before) * after
+            attended = masks[index](before) * after
         assert attended is not None
         return attended
 

@@ -101,11 +101,16 @@ class FusedEncoders(nn.Module):
     def forward(self, image: Tensor, tasks: Sequence[str]) -> Features:
         """(B, 3, H, W) to the predictions of `tasks`."""
         features = dict.fromkeys(self.tasks, image)
-        for index, stage in enumerate(STAGES):
-            features = {task: encoder.stages[index](features[task]) for task, encoder in self.encoders.items()}
+        for stage in STAGES:
+            features = {task: self._encoder(task).stage(stage)(features[task]) for task in self.tasks}
             if stage in self.fusions:
                 features = self.fusions[stage](features)
         return self.decoders.forward(features, tasks, image.shape[-2:])
+
+    def _encoder(self, task: str) -> DilatedResNet:
+        encoder = self.encoders[task]
+        assert isinstance(encoder, DilatedResNet)
+        return encoder
 
 
 def cross_stitch(

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from m3vit.model.config import HARDWARE, MODELS, WORD_BYTES, HardwareConfig, ModelConfig
+from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, ModelConfig, TaskName
 from m3vit.model.errors import UserError
-from m3vit.sim.energy import Activity, Energy, energy, load_constants, on_chip_traffic
-from m3vit.sim.flops import program_macs, vector_elements
+from m3vit.sim.energy import Energy, energy, load_constants
+from m3vit.sim.energy_activity import frame_activity
 from m3vit.sim.network import plan_programs
 from m3vit.sim.performance import FrameModel, Routing, model_frame, random_routing
 from m3vit.sim.performance.trace import TRACE, read_routing
-from m3vit.sim.program import OP_BYTES, Op
+from m3vit.sim.program import Op
 from m3vit.sim.regmap import OWN_SCHEDULE, Mode
 from m3vit.sim.resources import check_board
 
-TASK = "segmentation"
+TASK: TaskName = "segmentation"
 NO_ROUTING = Routing({})
 
 
@@ -136,14 +136,5 @@ def tiny(routings: Routings = DRAWN) -> Setting:
 
 def frame_energy(program: Sequence[Op], hardware: HardwareConfig, frame: FrameModel) -> Energy:
     """Itemised estimate of a modelled frame."""
-    elements = sum(vector_elements(op) for op in program)
-    moved = len(program) * OP_BYTES + WORD_BYTES * sum(op.read_words + op.write_words for op in frame.ops)
-    activity = Activity(
-        macs=program_macs(program),
-        vector_elements=elements,
-        on_chip_bytes=on_chip_traffic(sum(op.compute for op in frame.ops), moved, elements, hardware),
-        dram_bytes=moved,
-        seconds=frame.cycles / (hardware.clock_mhz * 1e6),
-        seconds_measured=True,
-    )
+    activity = frame_activity(program, hardware, frame.ops, frame.cycles)
     return energy(activity, load_constants(), "a modelled frame")
