@@ -89,7 +89,8 @@ class Mtan(nn.Module):
 
     def _attend(self, stages: Sequence[tuple[Tensor, Tensor]], task: str) -> Tensor:
         """The task's features of the last stage."""
-        attended, masks = None, self.masks[task]
+        attended: Tensor | None = None
+        masks = self.masks[task]
         assert isinstance(masks, nn.ModuleList)
         for index, (before, after) in enumerate(stages):
             if attended is not None:
