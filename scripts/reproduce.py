@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from m3vit.model.errors import UserError, write_atomically
+from m3vit.model.errors import UserError, read_file, write_atomically
 from m3vit.scripts.cli import run_verb
 from m3vit.sim.published import load_published
 from m3vit.sim.reproduction.ablation_table import ablation_table
@@ -26,6 +26,7 @@ from m3vit.sim.reproduction.settings import Routings
 
 KEYS = ("1", "2", "4", "ablation")
 WIDTH = 120
+MARKS = ("<!-- tables -->", "<!-- end -->")
 RIGHT = ("published", "ours", "deviation", "reason")
 Make = Callable[[Path, Routings], Table]
 
@@ -52,6 +53,10 @@ def reproduce(
         bool,
         typer.Option("--traces", help="Instead take the routing that golden formed on workloads verified in RUNS."),
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Also put the tables between the marks of this Markdown page, docs/reproduce.md."),
+    ] = None,
     scan: Annotated[
         bool, typer.Option("--scan", help="Also count the ResNets of tables 1 and 2 in 96 ways; takes minutes.")
     ] = False,
@@ -69,7 +74,10 @@ def reproduce(
             print_scan(cases(load_published())[key])
     tree = {"limit_percent": LIMIT_PERCENT, "tables": {made.key: made.tree() for made in tables}}
     write_atomically(out / "reproduce.json", (json.dumps(tree, indent=1) + "\n").encode())
-    write_atomically(out / "reproduce.md", "\n".join(markdown(made) for made in tables).encode())
+    text = "\n".join(markdown(made) for made in tables)
+    write_atomically(out / "reproduce.md", text.encode())
+    if page is not None:
+        update_page(page, text)
     typer.echo(f"wrote {out / 'reproduce.md'} and reproduce.json")
 
 
@@ -83,6 +91,19 @@ def find_tables(names: list[str]) -> list[str]:
         if name not in KEYS:
             raise UserError(f"table '{name}' is unknown; choose one of {', '.join(KEYS)}")
     return list(dict.fromkeys(names))
+
+
+def update_page(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page.
+
+    Raises:
+        UserError: there is no such page, or it has no marks.
+    """
+    head, begin, rest = read_file(page).decode().partition(MARKS[0])
+    _, end, tail = rest.partition(MARKS[1])
+    if not end:
+        raise UserError(f"{page} has no place for tables; mark it with the lines '{MARKS[0]}' and '{MARKS[1]}'")
+    write_atomically(page, f"{head}{begin}\n{text}{end}{tail}".encode())
 
 
 def print_table(table: Table) -> None:

@@ -18,7 +18,7 @@ from m3vit.model.errors import UserError
 from m3vit.scripts.ablation import PUBLISHED as ABLATION_FIGURES
 from m3vit.scripts.ablation import STEPS as ABLATION_STEPS
 from m3vit.scripts.cli import build_app
-from m3vit.scripts.reproduce import KEYS, makers
+from m3vit.scripts.reproduce import KEYS, makers, update_page
 from m3vit.sim.performance import Routing
 from m3vit.sim.performance.trace import TRACE, TracedFrame, write_trace
 from m3vit.sim.program import Opcode
@@ -37,6 +37,7 @@ from m3vit.sim.results import RESULTS, FrameResult, Results
 ROOT = Path(__file__).parent.parent
 PUBLISHED = load_published()
 NOWHERE = Path("no runs here")
+REFRESH = "run: m3vit reproduce --page docs/reproduce.md"
 torch.set_num_threads(1)
 
 
@@ -303,6 +304,18 @@ def test_an_unknown_table_gives_one_sentence() -> None:
     assert done.output == "m3vit: table '3' is unknown; choose one of 1, 2, 4, ablation\n"
 
 
+def test_a_page_gets_the_tables_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- tables -->\nold\n<!-- end -->\nb\n<!-- end -->\n")
+    update_page(page, "new\n")
+    assert page.read_text() == "a\n<!-- tables -->\nnew\n<!-- end -->\nb\n<!-- end -->\n"
+    page.write_text("<!-- tables -->")
+    with pytest.raises(UserError, match="has no place for tables"):
+        update_page(page, "new\n")
+    with pytest.raises(UserError):
+        update_page(tmp_path / "missing.md", "new\n")
+
+
 def test_the_document_shows_these_tables(tables: dict[str, Table]) -> None:
     """What was measured depends on the runs of whoever wrote it; everything else is reproduced."""
     document = (ROOT / "docs" / "reproduce.md").read_text()
@@ -311,9 +324,9 @@ def test_the_document_shows_these_tables(tables: dict[str, Table]) -> None:
         for line in markdown(table).splitlines():
             if line.startswith("|") and "---" not in line:
                 line = re.sub(r"\| \d* \|$", "", line)  # the number of a reason
-                assert re.sub(r"\| +\|", "||", line) in shown, "copy runs/reproduce/reproduce.md to docs/reproduce.md"
+                assert re.sub(r"\| +\|", "||", line) in shown, REFRESH
         for reason in table.reasons:
-            assert reason in document
+            assert reason in document, REFRESH
 
 
 def test_the_workloads_are_the_papers() -> None:
