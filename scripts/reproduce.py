@@ -55,7 +55,7 @@ def reproduce(
     ] = False,
     page: Annotated[
         Path | None,
-        typer.Option(help="Also put the tables between the marks of this Markdown page, docs/reproduce.md."),
+        typer.Option(help="Also refresh the tables in this Markdown page: docs/reproduce.md."),
     ] = None,
     scan: Annotated[
         bool, typer.Option("--scan", help="Also count the ResNets of tables 1 and 2 in 96 ways; takes minutes.")
