@@ -295,12 +295,16 @@ MODELS: dict[str, ModelConfig] = {
             experts=16, top_k=4, expert_hidden=384,
         ),
         ModelConfig(
+            name="m3vit_small_nyud_patch16", image_hw=(480, 640), patch=16, dim=384, layers=12, heads=12,
+            mlp_hidden=1536, experts=16, top_k=4, expert_hidden=384,
+        ),
+        ModelConfig(
             name="m3vit_base_patch16", image_hw=(512, 512), patch=16, dim=768, layers=12, heads=12, mlp_hidden=3072,
             experts=16, top_k=4, expert_hidden=768,
         ),
     )
 }  # fmt: skip
-"""Models registered with timm under the same names; `tiny` and `small` are the design page's workloads."""
+"""Models registered with timm under the same names; `tiny`, `small` and `small_nyud` are the papers' workloads."""
 
 HARDWARE: dict[str, HardwareConfig] = {
     h.name: h
