@@ -63,9 +63,7 @@ class Target:
 def estimate(
     pathway: Annotated[Path | None, typer.Argument(help="Pathway folder; a workload by default.")] = None,
     workload: Annotated[str, typer.Option(help=f"One of {', '.join(WORKLOADS)}.")] = "tiny",
-    design: Annotated[
-        str | None, typer.Option(help="Another design: one of `m3vit explore`, a preset, a TOML file.")
-    ] = None,
+    design: Annotated[str | None, typer.Option(help="Design of `m3vit explore`, preset or TOML file.")] = None,
     board: Annotated[str | None, typer.Option(help="Board that the design must fit, in place of its own.")] = None,
     task: Annotated[str | None, typer.Option(help="The model's first task by default.")] = None,
     mode: Annotated[list[Schedule] | None, typer.Option(help="Schedule to compare with; may be repeated.")] = None,
@@ -83,12 +81,10 @@ def estimate(
     if board is not None:
         hardware = target.hardware.model_copy(update={"board": find_board(board)})
         target = Target(target.name, target.task, target.program, hardware)
-    chosen = (
-        read_routing(routing, target.program, target.task) if routing else random_routing(target.program, seed, skew)
-    )
-    frame = model_frame(
-        target.program, target.hardware, chosen, mode_of(mode or []), experts_on_chip=experts is Experts.on_chip
-    )
+    program = target.program
+    chosen = read_routing(routing, program, target.task) if routing else random_routing(program, seed, skew)
+    on_chip = experts is Experts.on_chip
+    frame = model_frame(program, target.hardware, chosen, mode_of(mode or []), experts_on_chip=on_chip)
     tree = figures(target, frame)
     print_classes(tree)
     print_totals(tree)
@@ -126,7 +122,7 @@ def _planned(model: ModelConfig, hardware: HardwareConfig, task: str | None) -> 
 def figures(target: Target, frame: FrameModel) -> dict[str, Any]:
     """All figures as a tree."""
     program, hardware = target.program, target.hardware
-    used = {op.op: float(op.experts) for op in frame.ops if op.queue_lengths}
+    used = {op.op: float(len(op.queue_lengths)) for op in frame.ops if op.queue_lengths}
     bound = frame_bound(program, hardware, used)
     activity = frame_activity(program, hardware, frame.ops, frame.cycles)
     joules = energy(activity, load_constants(), f"one frame of task '{target.task}', by the cycle model")
