@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from m3vit.sim.explore import PRICE_TITLE, Evaluation, Price, front
 
@@ -71,6 +72,9 @@ def draw(findings: Findings, colours: dict[str, str]) -> Figure:
         axes.spines[:].set_color(colours["text"])
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(xscale="log", xlabel="cycles per frame, modelled", ylabel=f"{PRICE_TITLE[findings.price]}, modelled")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         _scatter(axes, findings, colours)
         axes.legend(facecolor=colours["back"], edgecolor=colours["rest"], labelcolor=colours["text"])
     return figure
@@ -86,7 +90,7 @@ def _scatter(axes: Axes, findings: Findings, colours: dict[str, str]) -> None:
     ):
         cycles = [evaluation.cycles for evaluation in evaluations]
         prices = [evaluation.price(findings.price) for evaluation in evaluations]
-        axes.plot(cycles, prices, style, color=colour, label=label or None, markersize=size)
+        axes.plot(cycles, prices, style, color=colour, label=label or None, markersize=size, drawstyle="steps-post")
 
 
 def png(findings: Findings) -> bytes:

@@ -172,11 +172,14 @@ class Space:
         """The smallest design that runs the model.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or the board has no URAM.
         """
-        return self.design(
-            Choice(LANES[0], self.groups[0], self.slices[-1], 1, 1.0, 1.0, 0, MAX_LEND_HALVINGS, 1, PORTS[0])
-        )
+        if not self.board.uram:
+            raise UserError(
+                f"{self.board.name} has no URAM288, which the RTL's large buffers need; choose another board"
+            )
+        choice = Choice(LANES[0], self.groups[0], self.slices[-1], 1, 1.0, 1.0, 0, MAX_LEND_HALVINGS, 1, PORTS[0])
+        return self.design(choice)
 
     def _least_dim(self, inputs: int) -> int:
         """Smallest max_dim: for the residual stream, the heads, and a patch in the key-value words of a token."""
