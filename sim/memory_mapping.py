@@ -4,8 +4,8 @@
 
 m3vit_ram fixes the kind of primitive; Yosys chooses its width. It takes what costs least: the price of the cells, half
 a unit for every bit of the multiplexer behind them, and half for every write enable in front of them. A primitive's
-width may be filled by parts of several banks of words. Source: the pass memory_libmap of Yosys 0.70 and its cell libraries
-for the family (share/xilinx/brams_xc4v.txt, urams.txt, lutrams_xcu.txt); shapes as in AMD UG573.
+width may be filled by parts of several banks of words. Source: the pass memory_libmap of Yosys 0.70 and its cells for
+the family (share/xilinx/brams_xc4v.txt, urams.txt, lutrams_xcu.txt); shapes as in AMD UG573.
 tests/test_resources.py compares the result with every count that comes with the project.
 """
 
@@ -77,9 +77,7 @@ class Mapping:
 
     def times(self, number: int) -> "Mapping":
         """Primitives of that many memories."""
-        return replace(
-            self, bram36=number * self.bram36, uram=number * self.uram, lut=number * self.lut, ff=number * self.ff
-        )
+        return Mapping(number * self.bram36, number * self.uram, number * self.lut, number * self.ff, self.banks)
 
 
 @dataclass(frozen=True)
@@ -104,11 +102,6 @@ class Ram:
     def mapping(self) -> Mapping:
         """Primitives of all of them."""
         return map_ram(self.width, self.depth, self.style, self.unread).times(self.count)
-
-    @property
-    def mux_bits(self) -> int:
-        """Bits that the multiplexers behind the banks choose between, besides the first bank's."""
-        return self.count * self.width * (self.mapping.banks - 1)
 
 
 @dataclass(frozen=True)

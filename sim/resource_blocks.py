@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from m3vit.model.config import HardwareConfig
-from m3vit.sim.resource_rules import (
-    GATE_BITS, Rams, addressed, attention_rams, bits, key_value_words, named, norm_dsps, norm_rams, queue, residual_units,
-    score_words, total_bits,
-)  # fmt: skip
+from m3vit.sim import resource_rules as rules
+from m3vit.sim.resource_rules import Rams, bits, named, queue
 from m3vit.sim.synthesis import Cells
 
 Size = Callable[[HardwareConfig], int]
@@ -60,16 +58,14 @@ def shape(module: str, hardware: HardwareConfig) -> Shape:
     block = MODELS[module]
     rams = block.rams(hardware)
     made = [ram.mapping for ram in rams]
-    known = Cells(
-        dsp=block.dsp(hardware),
-        bram36=sum(ram.bram36 for ram in made),
-        uram=sum(ram.uram for ram in made),
-        lut=sum(ram.lut for ram in made),
-        ff=sum(ram.ff for ram in made),
-    )
+    known = Cells(dsp=block.dsp(hardware))
+    for mapping in made:
+        known += Cells(bram36=mapping.bram36, uram=mapping.uram, lut=mapping.lut, ff=mapping.ff)
     lut = {name: size(hardware) for name, size in block.lut.items()}
     if rams:
-        lut["bits behind banks"] = sum(ram.mux_bits for ram in rams)
+        lut["bits behind banks"] = sum(
+            ram.count * ram.width * (mapping.banks - 1) for ram, mapping in zip(rams, made, strict=True)
+        )
     return Shape(known, lut, {name: size(hardware) for name, size in block.ff.items()})
 
 
@@ -108,6 +104,11 @@ def more_groups(hardware: HardwareConfig) -> int:
     return int(hardware.groups > 2)
 
 
+def images(hardware: HardwareConfig) -> int:
+    """Whether a patch of 8 x 8 pixels fits; if none does, Yosys finds that no image is legal and drops its checks."""
+    return int(rules.words(hardware, 2 * hardware.max_dim) * hardware.inputs >= 192)
+
+
 def top_k(hardware: HardwareConfig) -> int:
     """Experts per token."""
     return hardware.max_top_k
@@ -129,20 +130,20 @@ MODELS: dict[str, Block] = {
     "m3vit_requant": Block(CONSTANT, CONSTANT, dsp=once, copies=lanes),
     "m3vit_linear_engine": Block(
         {"lanes": lanes, "once": once}, CONSTANT,
-        dsp=lambda h: addressed(1 << 32, h.inputs // h.lanes - 1),
+        dsp=rules.issuer_dsps,
     ),
     "m3vit_probability": Block(CONSTANT, CONSTANT, copies=inputs),
     "m3vit_attention": Block(
-        {"scores": scores, "inputs": inputs, "bits of a row's sum": total_bits},
-        {"scores": scores, "inputs": inputs, "bits of a row's sum": total_bits},
-        dsp=lambda h: 1 + 2 * addressed(score_words(h), h.max_block), rams=attention_rams,
+        {"scores": scores, "inputs": inputs, "bits of a row's sum": rules.total_bits},
+        {"scores": scores, "inputs": inputs, "bits of a row's sum": rules.total_bits},
+        dsp=rules.attention_dsps, rams=rules.attention_rams,
     ),
     "m3vit_layer_norm": Block(
         {"lanes": lanes, "lanes x bits of a channel index": lambda h: h.lanes * bits(h.max_dim),
-         "bits of a channel index": lambda h: bits(h.max_dim), "inputs": inputs},
+         "once": once},
         {"lanes": lanes, "lanes x bits of a channel index": lambda h: h.lanes * bits(h.max_dim),
-         "bits of a channel index": lambda h: bits(h.max_dim), "inputs": inputs},
-        dsp=norm_dsps, rams=norm_rams,
+         "once": once},
+        dsp=rules.norm_dsps, rams=rules.norm_rams,
     ),
     "m3vit_gelu": Block(
         {"lanes": lanes, "inputs": inputs}, {"lanes": lanes, "inputs": inputs, "once": once},
@@ -159,14 +160,15 @@ MODELS: dict[str, Block] = {
         rams=named("route table"),
     ),
     "m3vit_buffers": Block(
-        {"inputs": inputs, "bits of an address": lambda h: bits(key_value_words(h))},
-        {"inputs": inputs, "bits of an address": lambda h: bits(key_value_words(h))},
-        rams=lambda h: (*named("x buffer", "h buffer", "kv buffer", "kv buffer, lent part")(h), queue(h, GATE_BITS)),
+        {"inputs": inputs, "bits of an address": lambda h: bits(rules.key_value_words(h))},
+        {"inputs": inputs, "bits of an address": lambda h: bits(rules.key_value_words(h)), "once": once},
+        rams=lambda h: (*named("x buffer", "h buffer", "kv buffer", "kv buffer, lent part")(h),
+                        queue(h, rules.GATE_BITS)),
     ),
     "m3vit_residual": Block(
-        {"lanes": lanes, "bits of an address": lambda h: bits(residual_units(h)), "once": once},
-        {"lanes": lanes, "bits of an address": lambda h: bits(residual_units(h)), "once": once},
-        dsp=lambda h: h.lanes + 2 * addressed(residual_units(h)),
+        {"lanes": lanes, "bits of an address": lambda h: bits(rules.residual_units(h)), "once": once},
+        {"lanes": lanes, "bits of an address": lambda h: bits(rules.residual_units(h)), "once": once},
+        dsp=lambda h: h.lanes + 2 * rules.addressed(rules.residual_units(h)),
         rams=lambda h: (*named("residual")(h), queue(h)),
     ),
     "m3vit_stream": Block(
@@ -176,13 +178,14 @@ MODELS: dict[str, Block] = {
         rams=named("weight stream", "weight stream, block RAM"),
     ),
     "m3vit_datapath": Block(
-        {"inputs": inputs, "bits of an address": lambda h: bits(key_value_words(h)), "lanes": lanes,
+        {"inputs": inputs, "bits of an address": lambda h: bits(rules.key_value_words(h)), "lanes": lanes,
          "thirds": thirds, "once": once},
         {"inputs": inputs, "lanes": lanes, "once": once},
         dsp=once,
     ),
     "m3vit_program": Block(
-        {"thirds": thirds, "once": once}, CONSTANT, dsp=lambda _: 3, rams=named("program, two copies"),
+        {"thirds": thirds, "images": images, "once": once}, CONSTANT, dsp=lambda h: 2 + images(h),
+        rams=named("program, two copies"),
     ),
     "m3vit_loader": Block({"thirds": thirds, "once": once}, CONSTANT, dsp=lambda _: 8),
     "m3vit_executor": Block({"thirds": thirds, "once": once}, CONSTANT, dsp=lambda _: 3),

@@ -101,9 +101,9 @@ def block_lines(known: dict[str, Record]) -> Iterator[str]:
     """Errors of each block."""
     yield f"{'':32}{'counts':>9}{'DSP, RAM':>10}{'LUT, largest error':>22}{'FF, largest error':>22}"
     yield f"{'fitted + held out':>41}{'wrong':>10}" + f"{'fitted':>11}{'held out':>11}" * 2
+    samples = training(known), held_out(known)
     for module, title in BLOCKS.items():
-        fitted = [sample for sample in training(known) if sample.module == module]
-        held = [sample for sample in held_out(known) if sample.module == module]
+        fitted, held = ([sample for sample in some if sample.module == module] for some in samples)
         worst = [largest(errors(some, kind)) for kind in KINDS for some in (fitted, held)]
         yield f"{title:32}{len(fitted):>5} +{len(held):>2}{wrong([*fitted, *held]):>10}" + "".join(worst)
 

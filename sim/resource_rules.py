@@ -66,9 +66,31 @@ def dsps(first: int, second: int) -> int:
     return (1 if wide <= 27 else ceil(wide / 17)) * (1 if narrow <= 18 else ceil(narrow / 17))
 
 
-def addressed(places: int, factor: int = 3) -> int:
-    """Whether a multiplication in an address takes a DSP48E2: below nine bits or by a power of two it does not."""
-    return int(bits(places) >= 9 and factor & (factor - 1) != 0)
+def addressed(places: int, factor: int = 1) -> int:
+    """DSP48E2 of a multiplication whose product has as many values.
+
+    Args:
+        places: values of the product; below nine bits it takes LUTs.
+        factor: a power of two in a constant factor: so many bits are a shift.
+    """
+    return int(bits(places) - bits(factor) >= 9)
+
+
+def power_of_two(number: int) -> int:
+    """The largest one that divides a number."""
+    return number & -number
+
+
+def attention_dsps(hardware: HardwareConfig) -> int:
+    """DSP48E2 of the attention unit: a row's factor; words by three groups, twice; the places of scores, twice."""
+    rows, power = hardware.max_block, power_of_two(hardware.max_block)
+    return 1 + 2 * int(hardware.groups == 3) + 2 * (addressed(score_words(hardware), power) if rows != power else 0)
+
+
+def issuer_dsps(hardware: HardwareConfig) -> int:
+    """DSP48E2 of the row issuer: rows times the granules of a word but one."""
+    granules = hardware.inputs // hardware.lanes - 1
+    return int(granules != power_of_two(granules))
 
 
 def norm_dsps(hardware: HardwareConfig) -> int:

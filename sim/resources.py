@@ -7,7 +7,7 @@ flip-flops are fitted to its counts (sim/resource_fit.py, docs/resources.md).
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -52,11 +52,8 @@ def block_cells(module: str, hardware: HardwareConfig) -> Cells:
         hardware: the accelerator that holds it.
     """
     made, fitted = shape(module, hardware), coefficients()[module]
-    return replace(
-        made.known,
-        lut=made.known.lut + round(weighted(made.lut, fitted["lut"])),
-        ff=made.known.ff + round(weighted(made.ff, fitted["ff"])),
-    )
+    lut, ff = (round(weighted(sizes, fitted[kind])) for kind, sizes in (("lut", made.lut), ("ff", made.ff)))
+    return made.known + Cells(lut=lut, ff=ff)
 
 
 def weighted(features: dict[str, int], coefficient: dict[str, float]) -> float:
