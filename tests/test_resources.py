@@ -64,6 +64,11 @@ def test_rams_and_dsps_of_the_headline_design_by_hand() -> None:
         (Ram(29, 2050, "block"), Mapping(bram36=2.5, banks=5)),  # five halves of 36 x 512
         (Ram(29, 4096, "block"), Mapping(bram36=4)),  # four of 9 x 4096
         (Ram(29, 4096, "block", unread=16), Mapping(bram36=3)),  # nobody reads the first nine bits
+        # Yosys on m3vit_ram alone: a multiplexer would cost more than wider primitives save.
+        (Ram(128, 3239, "block"), Mapping(bram36=15)),
+        (Ram(85, 3126, "block"), Mapping(bram36=10)),
+        (Ram(29, 8190, "block"), Mapping(bram36=7.5)),
+        (Ram(16, 136, "distributed"), Mapping(lut=8 * 10, ff=16, banks=5)),
         (Ram(512, 128, "block", count=2), Mapping(bram36=15)),  # 57 bytes of nine bits in 15 halves of four
         (Ram(72, 4096, "ultra"), Mapping(uram=1)),
         (Ram(64, 8192, "ultra"), Mapping(uram=2, banks=2)),
