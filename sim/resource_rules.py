@@ -94,10 +94,9 @@ def issuer_dsps(hardware: HardwareConfig) -> int:
 
 
 def norm_dsps(hardware: HardwareConfig) -> int:
-    """DSP48E2 of the LayerNorm unit: weights per lane; squared sum, offset and multiplier per row."""
-    dim = bits(hardware.max_dim)
-    total, weight = dim + VALUE_BITS, dim + MULTIPLIER_BITS + 1
-    return hardware.lanes * dsps(weight, VALUE_BITS) + dsps(total, total) + dsps(total, MULTIPLIER_BITS + 1) + 1
+    """DSP48E2 of the LayerNorm unit: one per lane; squared sum, offset and multiplier of a row."""
+    total = bits(hardware.max_dim) + VALUE_BITS
+    return hardware.lanes + dsps(total, total) + dsps(total, MULTIPLIER_BITS + 1) + 1
 
 
 MEMORIES: dict[str, Callable[[HardwareConfig], Ram]] = {

@@ -64,7 +64,8 @@ TRAINING: tuple[Design, ...] = (
     design("train-4", "16 4 1025 512 1024 1 128 4096 2048 16", blocks=all_but(*LARGE, *FIXED)),
     design("train-5", "32 3 513 256 768 2 96 4096 1024 4",
            blocks=all_but(*FIXED, "m3vit_attention", "m3vit_layer_norm", "m3vit_router_lane", "m3vit_routing")),
-    design("train-6", "8 2 64 2016 64 5 20 128 16 2", blocks=("m3vit_residual", "m3vit_router_lane", "m3vit_stream")),
+    design("train-6", "8 2 64 2016 64 5 20 128 16 2",
+           blocks=("m3vit_layer_norm", "m3vit_residual", "m3vit_router_lane", "m3vit_stream")),
     design("train-7", "8 2 100 64 64 16 20 128 16 1", blocks=("m3vit_router_lane",)),
 )  # fmt: skip
 """Designs that the model is fitted to."""
@@ -72,9 +73,9 @@ TRAINING: tuple[Design, ...] = (
 HELD_OUT: tuple[Design, ...] = (
     design("held-1", "8 3 129 192 384 2 129 2048 512 2"),
     design("held-2", "8 3 65 96 256 6 33 512 64 5"),
-    design("held-3", "8 4 577 192 384 4 200 8192 256 2", blocks=all_but(*LARGE, *FIXED)),
-    design("held-4", "8 3 1025 384 384 4 136 8192 4096 8",
-           blocks=all_but(*FIXED, "m3vit_accumulator", "m3vit_linear_engine", "m3vit_attention", "m3vit_layer_norm", "m3vit_routing", "m3vit_buffers", "m3vit_residual", "m3vit_datapath", "m3vit_program")),
+    design("held-3", "8 4 577 192 384 4 200 8192 256 2"),
+    design("held-4", "8 4 577 192 1024 2 200 1024 1024 3",
+           blocks=all_but("m3vit_routing", "m3vit_buffers", "m3vit_stream", "m3vit_datapath")),
     design("held-5", "16 3 197 192 768 2 64 1024 256 4", blocks=all_but(*LARGE, *FIXED)),
     design("held-6", "16 3 1201 384 384 4 150 4096 1024 8", blocks=all_but(*LARGE, *FIXED)),
     design("held-7", "32 2 785 384 768 3 112 8192 2048 8", blocks=all_but(*LARGE, *FIXED)),
