@@ -56,6 +56,10 @@ PRIMITIVES: dict[Style, tuple[Primitive, ...]] = {
 }
 """Simple dual-port cells for each style of m3vit_ram, in Yosys' order."""
 
+RAMB36_SHAPES = tuple(sorted(PRIMITIVES["block"][-1].depths.items(), reverse=True))
+URAM_SHAPES = tuple(PRIMITIVES["ultra"][-1].depths.items())
+"""Width and depth of a RAMB36E2 and of a URAM288, wide ones first."""
+
 
 @dataclass(frozen=True)
 class Mapping:

@@ -104,6 +104,11 @@ def more_groups(hardware: HardwareConfig) -> int:
     return int(hardware.groups > 2)
 
 
+def ports(hardware: HardwareConfig) -> int:
+    """AXI ports in use."""
+    return hardware.memory.ports
+
+
 def images(hardware: HardwareConfig) -> int:
     """Whether a patch of 8 x 8 pixels fits; if none does, Yosys finds that no image is legal and drops its checks."""
     return int(rules.words(hardware, 2 * hardware.max_dim) * hardware.inputs >= 192)
@@ -193,8 +198,8 @@ MODELS: dict[str, Block] = {
     "m3vit_sequencer": Block(CONSTANT, CONSTANT),
     "m3vit_regs": Block(CONSTANT, CONSTANT),
     "m3vit_counters": Block(CONSTANT, CONSTANT, rams=named("counters")),
-    "m3vit_dma_read": Block(CONSTANT, CONSTANT),
-    "m3vit_dma_write": Block(CONSTANT, CONSTANT),
+    "m3vit_dma_read": Block({"ports": ports, "once": once}, {"ports": ports, "once": once}),
+    "m3vit_dma_write": Block({"ports": ports, "once": once}, {"ports": ports, "once": once}),
     "m3vit_core": Block(CONSTANT, CONSTANT),
 }  # fmt: skip
 """Model of every block."""

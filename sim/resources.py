@@ -14,11 +14,15 @@ from pathlib import Path
 
 from m3vit.model.config import SHARE, HardwareConfig
 from m3vit.model.errors import UserError
+from m3vit.sim.memory_mapping import RAMB36_SHAPES, URAM_SHAPES, Ram
 from m3vit.sim.resource_blocks import MODELS, shape
-from m3vit.sim.resource_rules import MEMORIES
+from m3vit.sim.resource_rules import MEMORIES, block_words
 from m3vit.sim.synthesis import Cells
 
-__all__ = ["MEMORIES", "Resources", "block_cells", "check_board", "estimate", "on_chip_bytes"]
+__all__ = [
+    "MEMORIES", "RAMB36_SHAPES", "URAM_SHAPES", "Ram", "Resources", "block_cells", "block_words", "check_board",
+    "estimate", "on_chip_bytes",
+]  # fmt: skip
 
 FIT = Path(__file__).resolve().parent / "resource_fit.json"
 """Coefficients; `python -m m3vit.sim.resource_fit` rewrites it."""
