@@ -109,6 +109,11 @@ def ports(hardware: HardwareConfig) -> int:
     return hardware.memory.ports
 
 
+def several_ports(hardware: HardwareConfig) -> int:
+    """Whether words of different ports must be brought in order."""
+    return int(hardware.memory.ports > 1)
+
+
 def images(hardware: HardwareConfig) -> int:
     """Whether a patch of 8 x 8 pixels fits; if none does, Yosys finds that no image is legal and drops its checks."""
     return int(rules.words(hardware, 2 * hardware.max_dim) * hardware.inputs >= 192)
@@ -198,7 +203,9 @@ MODELS: dict[str, Block] = {
     "m3vit_sequencer": Block(CONSTANT, CONSTANT),
     "m3vit_regs": Block(CONSTANT, CONSTANT),
     "m3vit_counters": Block(CONSTANT, CONSTANT, rams=named("counters")),
-    "m3vit_dma_read": Block({"ports": ports, "once": once}, {"ports": ports, "once": once}),
+    "m3vit_dma_read": Block(
+        {"ports": ports, "several ports": several_ports, "once": once}, {"ports": ports, "once": once},
+    ),
     "m3vit_dma_write": Block({"ports": ports, "once": once}, {"ports": ports, "once": once}),
     "m3vit_core": Block(CONSTANT, CONSTANT),
 }  # fmt: skip

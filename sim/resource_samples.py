@@ -4,7 +4,7 @@
 
 The held-out designs have combinations of lanes and groups that no design for training has, so all of their blocks with
 parameters are new to the fit. Where a block does not know lanes and groups and two designs agree in the rest, the count
-belongs to the held-out design alone. Blocks without parameters are the same everywhere, and of the DMAs, which know only
+belongs to the held-out design alone. Blocks without parameters are the same everywhere; of the DMAs, which know only
 the number of ports, all three shapes are counted.
 """
 
