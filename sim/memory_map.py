@@ -127,8 +127,8 @@ def on_chip_map(hardware: HardwareConfig) -> list[dict[str, Any]]:
             "name": name,
             "style": ram.style,
             "bytes": -(-ram.bits // 8),
-            "uram": ram.primitives("ultra"),
-            "bram36": ram.primitives("block"),
+            "uram": ram.mapping.uram,
+            "bram36": ram.mapping.bram36,
         }
         for name, ram in rams.items()
         if ram.bits

@@ -16,8 +16,8 @@ Rams = Callable[[HardwareConfig], tuple[Ram, ...]]
 
 VALUE_BITS, GATE_BITS, CANDIDATE_BITS, EXP_SUM_BITS, ENTRY_BITS = 16, 16, 27, 58, 29
 """Packed types of m3vit_pkg: value_t, gate_t, candidate_t (valid, expert, logit), exp_sum_t, entry_t (token, gate)."""
-MULTIPLIER_BITS, PROBABILITY_MAX, NORM_STEPS, COARSE_BITS = 16, 255, 18, 2
-"""Of m3vit_pkg, m3vit_attention, and m3vit_layer_norm: steps from a row's data to its factors, bits per channel."""
+MULTIPLIER_BITS, PROBABILITY_MAX, NORM_STEPS, COARSE_BITS, ROOT_INDEX_BITS = 16, 255, 18, 2, 12
+"""Of m3vit_pkg, m3vit_attention, m3vit_layer_norm (steps from data to factors, bits per channel), m3vit_rsqrt."""
 
 
 def bits(places: int) -> int:
@@ -111,16 +111,13 @@ MEMORIES: dict[str, Callable[[HardwareConfig], Ram]] = {
     "accumulators": lambda h: Ram(ACC_BITS * h.lanes, h.max_tokens, "block"),
     "route table": lambda h: Ram(h.max_top_k * CANDIDATE_BITS + EXP_SUM_BITS, h.max_tokens, "block"),
     "token queues": lambda h: Ram(ENTRY_BITS, 2 * h.max_tokens, "block", 2),
+    "reciprocal square roots": lambda _: Ram(MULTIPLIER_BITS, 1 << ROOT_INDEX_BITS, "block"),
     "GELU tables": lambda h: Ram(64, (1 << GELU_INDEX_BITS) // 8, "block", h.lanes),
     "counters": lambda h: Ram(9 * 32, COUNTER_SLOTS, "distributed"),
     "program, two copies": lambda h: Ram(8 * WORD_BYTES, MAX_OPS, "block", 2),
     "working weights": lambda h: Ram(8 * h.inputs, 2 * h.lanes, "registers"),
 }
 """RAMs by purpose; none grows with the number of experts."""
-
-TABLE = Ram(32, 2048, "block")
-"""Reciprocal square roots: a constant table in two RAMB36E2 (m3vit_rsqrt_table)."""
-
 
 def named(*names: str) -> Rams:
     """Rule for memories of the table above."""
@@ -142,4 +139,5 @@ def attention_rams(hardware: HardwareConfig) -> tuple[Ram, ...]:
 def norm_rams(hardware: HardwareConfig) -> tuple[Ram, ...]:
     """Table, waiting granules, coarse shifts of the channels."""
     ring = Ram(VALUE_BITS * hardware.lanes, norm_ring(hardware), "distributed")
-    return TABLE, ring, Ram(COARSE_BITS * hardware.inputs, words(hardware, hardware.max_dim), "distributed")
+    roots = MEMORIES["reciprocal square roots"](hardware)
+    return roots, ring, Ram(COARSE_BITS * hardware.inputs, words(hardware, hardware.max_dim), "distributed")
