@@ -111,13 +111,16 @@ MEMORIES: dict[str, Callable[[HardwareConfig], Ram]] = {
     "accumulators": lambda h: Ram(ACC_BITS * h.lanes, h.max_tokens, "block"),
     "route table": lambda h: Ram(h.max_top_k * CANDIDATE_BITS + EXP_SUM_BITS, h.max_tokens, "block"),
     "token queues": lambda h: Ram(ENTRY_BITS, 2 * h.max_tokens, "block", 2),
-    "reciprocal square roots": lambda _: Ram(MULTIPLIER_BITS, 1 << ROOT_INDEX_BITS, "block"),
     "GELU tables": lambda h: Ram(64, (1 << GELU_INDEX_BITS) // 8, "block", h.lanes),
     "counters": lambda h: Ram(9 * 32, COUNTER_SLOTS, "distributed"),
     "program, two copies": lambda h: Ram(8 * WORD_BYTES, MAX_OPS, "block", 2),
     "working weights": lambda h: Ram(8 * h.inputs, 2 * h.lanes, "registers"),
 }
 """RAMs by purpose; none grows with the number of experts."""
+
+TABLES = {"reciprocal square roots": Ram(MULTIPLIER_BITS, 1 << ROOT_INDEX_BITS, "block")}
+"""Tables that are never written (m3vit_rsqrt_table)."""
+
 
 def named(*names: str) -> Rams:
     """Rule for memories of the table above."""
@@ -139,5 +142,8 @@ def attention_rams(hardware: HardwareConfig) -> tuple[Ram, ...]:
 def norm_rams(hardware: HardwareConfig) -> tuple[Ram, ...]:
     """Table, waiting granules, coarse shifts of the channels."""
     ring = Ram(VALUE_BITS * hardware.lanes, norm_ring(hardware), "distributed")
-    roots = MEMORIES["reciprocal square roots"](hardware)
-    return roots, ring, Ram(COARSE_BITS * hardware.inputs, words(hardware, hardware.max_dim), "distributed")
+    return (
+        TABLES["reciprocal square roots"],
+        ring,
+        Ram(COARSE_BITS * hardware.inputs, words(hardware, hardware.max_dim), "distributed"),
+    )

@@ -16,12 +16,12 @@ from m3vit.model.config import SHARE, HardwareConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.memory_mapping import RAMB36_SHAPES, URAM_SHAPES, Ram
 from m3vit.sim.resource_blocks import MODELS, shape
-from m3vit.sim.resource_rules import MEMORIES, block_words
+from m3vit.sim.resource_rules import MEMORIES, TABLES, block_words
 from m3vit.sim.synthesis import Cells
 
 __all__ = [
-    "MEMORIES", "RAMB36_SHAPES", "URAM_SHAPES", "Ram", "Resources", "block_cells", "block_words", "check_board",
-    "estimate", "on_chip_bytes",
+    "MEMORIES", "RAMB36_SHAPES", "TABLES", "URAM_SHAPES", "Ram", "Resources", "block_cells", "block_words",
+    "check_board", "estimate", "on_chip_bytes",
 ]  # fmt: skip
 
 FIT = Path(__file__).resolve().parent / "resource_fit.json"
@@ -72,8 +72,9 @@ def estimate(hardware: HardwareConfig) -> Resources:
 
 
 def on_chip_bytes(hardware: HardwareConfig) -> int:
-    """Bytes of data the accelerator holds, all buffers together."""
-    return ceil(sum(make(hardware).bits for make in MEMORIES.values()) / 8)
+    """Bytes of data the accelerator holds, all buffers and tables together."""
+    rams = (*(make(hardware) for make in MEMORIES.values()), *TABLES.values())
+    return ceil(sum(ram.bits for ram in rams) / 8)
 
 
 LIMITS = {
