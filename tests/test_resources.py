@@ -127,8 +127,8 @@ def test_dsps_and_rams_equal_every_count(known: dict[str, Record]) -> None:
     assert wrong(samples) == 0
 
 
-def test_whole_designs_are_held_out() -> None:
-    assert len(WHOLE) >= 2
+def test_at_least_five_whole_designs_are_held_out() -> None:
+    assert len(WHOLE) >= 5
 
 
 @pytest.mark.parametrize("hardware", WHOLE, ids=lambda hardware: hardware.name)
