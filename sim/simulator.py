@@ -53,6 +53,7 @@ class Bench:
         files: sources besides the RTL: benches and DPI code.
         waves: debug model with every signal visible and a waveform.
         coverage: count which lines run and which bits toggle; a run leaves `coverage.dat` (sim/coverage.py).
+        plusargs: settings of every run, which need no other model.
     """
 
     toplevel: str
@@ -60,6 +61,7 @@ class Bench:
     files: tuple[Path, ...] = ()
     waves: bool = False
     coverage: bool = False
+    plusargs: tuple[str, ...] = ()
 
     @property
     def sources(self) -> list[Path]:
@@ -73,16 +75,14 @@ class Bench:
 
 
 def frame_bench(hardware: HardwareConfig, *, waves: bool = False) -> Bench:
-    """The accelerator with its DRAM, shaped by a hardware config."""
-    memory = {
-        "EFFICIENCY_PERCENT": hardware.memory.efficiency_percent,
-        "LATENCY_CYCLES": hardware.memory.latency_cycles,
-    }
+    """The accelerator with its DRAM, shaped by a hardware config. One model serves every memory."""
+    memory = hardware.memory
     return Bench(
         toplevel="m3vit_tb",
-        parameters=parameters(hardware) | memory,
+        parameters=parameters(hardware),
         files=(TB / "m3vit_dram.sv", TB / "m3vit_tb.sv", TB / "m3vit_dram.cpp"),
         waves=waves,
+        plusargs=(f"+dram_efficiency={memory.efficiency_percent}", f"+dram_latency={memory.latency_cycles}"),
     )
 
 
@@ -141,7 +141,7 @@ def cache_folder() -> Path:
 
 
 def fingerprint(bench: Bench) -> str:
-    """Hash of everything that goes into a model."""
+    """Hash of everything that goes into a model; settings of its runs do not."""
     digest = hashlib.sha256()
     for path in [CONTROL, *bench.sources, *bench.cpp, Path(__file__)]:
         digest.update(path.read_bytes())
@@ -226,7 +226,7 @@ def run(
                 hdl_toplevel_lang="verilog",
                 testcase=testcase,
                 waves=bench.waves,
-                plusargs=[*plusargs, f"+verilator+seed+{seed}", f"+verilator+coverage+file+{counts}"],
+                plusargs=[*bench.plusargs, *plusargs, f"+verilator+seed+{seed}", f"+verilator+coverage+file+{counts}"],
                 extra_env={"OPENBLAS_NUM_THREADS": "1", **(env or {})},
                 seed=seed,
                 log_file=log,

@@ -174,7 +174,8 @@ class Journal:
 
 def journal_key(bench: Bench, image: str, cases: Sequence[Case], schedule: Schedule, setting: Sequence[int]) -> str:
     """Hash of everything that the outcomes depend on."""
-    digest = hashlib.sha256(json.dumps([fingerprint(bench), image, schedule.frames, list(setting)]).encode())
+    run_of = [fingerprint(bench), list(bench.plusargs), image, schedule.frames, list(setting)]
+    digest = hashlib.sha256(json.dumps(run_of).encode())
     for case in cases:
         digest.update(case.task.encode() + np.ascontiguousarray(case.source).tobytes() + case.expected.tobytes())
     return digest.hexdigest()

@@ -5,12 +5,12 @@
 /// beyond its end. Bandwidth is a token bucket over all ports that is full, and the order of the ports starts anew, when
 /// the memory was idle: equal frames take equal time. On demand of the host, at run time: random stalls on every
 /// handshake, random extra latency, errors, silence (sim/cosim.py). Contents: m3vit_dram.cpp. Simulation only.
+///
+/// Two settings of a run, so that one compiled model serves every memory: `+dram_efficiency=PERCENT` of the peak of one
+/// beat per port and cycle, and `+dram_latency=CYCLES` from an accepted request to its first beat.
 module m3vit_dram
   import m3vit_pkg::*;
-#(
-    parameter int unsigned EfficiencyPercent = 80,  ///< of the peak of one beat per port and cycle
-    parameter int unsigned LatencyCycles = 64       ///< from an accepted request to its first beat
-) (
+(
     input  logic                       clk_i,
     input  logic                       rst_ni,
     input  axi_read_req_t  [Ports-1:0] read_i,
@@ -41,6 +41,15 @@ module m3vit_dram
   } request_t;
   typedef logic [$clog2(QueueDepth)-1:0] index_t;
   typedef logic [$clog2(QueueDepth):0] count_t;
+
+  int unsigned efficiency_percent, latency_cycles;
+  initial begin
+    efficiency_percent = 80;
+    latency_cycles = 64;
+    void'($value$plusargs("dram_efficiency=%d", efficiency_percent));
+    void'($value$plusargs("dram_latency=%d", latency_cycles));
+    a_setting : assert (efficiency_percent - 1 < 100 && latency_cycles != 0) else $fatal(1, "illegal memory setting");
+  end
 
   int tokens_q;
   logic [31:0] now_q;
@@ -77,7 +86,7 @@ module m3vit_dram
     automatic int percent = m3vit_dram_stall_percent();
     automatic int jitter = m3vit_dram_jitter_cycles();
     automatic int silent = m3vit_dram_is_silent();
-    automatic int tokens = tokens_q + int'(EfficiencyPercent) * int'(Ports);
+    automatic int tokens = tokens_q + int'(efficiency_percent) * int'(Ports);
     if (tokens > Full) tokens = Full;
     now_q   <= now_q + 1'b1;
     for (int i = 0; i < int'(Ports); i++) begin
@@ -91,7 +100,7 @@ module m3vit_dram
       // Accepted requests.
       if (read_i[p].arvalid && r.arready) begin
         tail = read_head[p] + index_t'(read_count[p]);
-        read_queue[p][tail] = '{addr: read_i[p].araddr, len: read_i[p].arlen, due: now_q + LatencyCycles - 1};
+        read_queue[p][tail] = '{addr: read_i[p].araddr, len: read_i[p].arlen, due: now_q + latency_cycles - 1};
         if (jitter != 0) read_queue[p][tail].due += $urandom_range(jitter);
         read_count[p] = read_count[p] + 1'b1;
       end
@@ -111,7 +120,7 @@ module m3vit_dram
         if (write_i[p].wlast) begin
           a_wlast : assert (write_beat[p] == head.len + 1'b1) else $error("burst length and wlast disagree");
           tail = answer_head[p] + index_t'(answer_count[p]);
-          answer_queue[p][tail] = {now_q + LatencyCycles - 1, write_bad[p]};
+          answer_queue[p][tail] = {now_q + latency_cycles - 1, write_bad[p]};
           answer_count[p] = answer_count[p] + 1'b1;
           write_head[p] = write_head[p] + 1'b1;
           write_count[p] = write_count[p] - 1'b1;

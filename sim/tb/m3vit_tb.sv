@@ -15,9 +15,7 @@ module m3vit_tb
     parameter int unsigned MAX_BLOCK = 80,
     parameter int unsigned STREAM_WORDS = 512,
     parameter int unsigned LEND_WORDS = 128,
-    parameter int unsigned ROUTER_LANES = 4,
-    parameter int unsigned EFFICIENCY_PERCENT = 80,
-    parameter int unsigned LATENCY_CYCLES = 64
+    parameter int unsigned ROUTER_LANES = 4
 ) (
     input  logic        aclk,
     input  logic        aresetn,
@@ -88,10 +86,7 @@ module m3vit_tb
   logic unused_prot;
   assign unused_prot = ^{s_axi_ctrl_awprot, s_axi_ctrl_arprot};
 
-  m3vit_dram #(
-      .EfficiencyPercent(EFFICIENCY_PERCENT),
-      .LatencyCycles    (LATENCY_CYCLES)
-  ) u_dram (
+  m3vit_dram u_dram (
       .clk_i  (aclk),
       .rst_ni (aresetn),
       .read_i (read_req),
