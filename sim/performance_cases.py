@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Random accelerators and models on which the cycle model is checked against the RTL.
+
+Two suites share no seed: the cycle model may be developed on DEVELOPMENT; nothing may be fitted to HELD_OUT. A suite
+draws a few hardware shapes, because each takes minutes to compile, and for each of them several models, routers,
+memories and schedules, which cost nothing.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy.typing as npt
+
+from m3vit.model.config import UNIT_BYTES, WORD_BYTES, Frozen, HardwareConfig, MemoryConfig, ModelConfig
+from m3vit.model.errors import UserError
+from m3vit.sim.capacity import check_fits
+from m3vit.sim.pathway import Pathways
+from m3vit.sim.program_check import expert_bytes, expert_words, key_words
+from m3vit.sim.regmap import Mode
+from m3vit.sim.synthetic import Routers, random_image, random_moe, random_pathways, random_residual
+
+ARRAYS = tuple(product((8, 16, 32), (2, 3, 4)))
+"""Lanes and groups: every array that the hardware takes."""
+SCHEDULES = (
+    Mode.NO_PREFETCH,
+    Mode.NO_PREFETCH | Mode.NO_OVERLAP,
+    Mode.NO_PREFETCH | Mode.NO_OVERLAP | Mode.MULTIPASS_SOFTMAX,
+    Mode.TOKEN_ORDER,
+    Mode.TOKEN_ORDER | Mode.NO_PREFETCH | Mode.NO_OVERLAP | Mode.MULTIPASS_SOFTMAX,
+)
+"""The steps of the ablation, and the cache baseline with all that is overlapped left on."""
+MOST_CYCLES = 400_000
+"""Rough cycles of the largest case: a few seconds of simulation."""
+
+
+class Case(Frozen):
+    """One frame: a model with random weights on an accelerator, and its schedule.
+
+    Attributes:
+        name: unique in all suites.
+        hardware: accelerator and memory.
+        model: of one task.
+        whole: the whole network; else a single MoE layer between LOAD and STORE.
+        popularity: deviation of the experts' popularity, in octaves of router logits.
+        unpopular: share of the experts that get no tokens.
+        seed: of weights and input.
+        mode: value of `Mode`; 0 is the accelerator's own schedule.
+    """
+
+    name: str
+    hardware: HardwareConfig
+    model: ModelConfig
+    whole: bool = True
+    popularity: float = 0.7
+    unpopular: float = 0.25
+    seed: int
+    mode: int = 0
+
+    def pathways(self) -> Pathways:
+        """The case's program and weights."""
+        make = random_pathways if self.whole else random_moe
+        return make(self.model, self.hardware, self.seed, Routers(self.popularity, self.unpopular))
+
+    def source(self) -> npt.NDArray[Any]:
+        """Input of the program: uint8 image (H, W, 3), or int16 residual stream (N, D)."""
+        return (random_image if self.whole else random_residual)(self.model, self.seed)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Cases from a range of seeds.
+
+    Attributes:
+        name: of the suite; names of its cases begin with it.
+        seed: a thousand times this one is the first shape's seed, its cases' follow; the next shape has the next one.
+        arrays: lanes and groups of each shape.
+        cases: per shape: one in another schedule, the rest in the accelerator's own.
+    """
+
+    name: str
+    seed: int
+    arrays: tuple[tuple[int, int], ...]
+    cases: int
+
+    def _seed(self, index: int) -> int:
+        return 1000 * (self.seed + index)
+
+    def shapes(self) -> list[HardwareConfig]:
+        """One accelerator per array."""
+        return [
+            draw_shape(random.Random(self._seed(index)), f"{self.name}-{index}", *array)
+            for index, array in enumerate(self.arrays)
+        ]
+
+    def draw(self) -> list[Case]:
+        """All cases, those of one shape in a row."""
+        return [case for index, shape in enumerate(self.shapes()) for case in self._cases_of(index, shape)]
+
+    def _cases_of(self, index: int, shape: HardwareConfig) -> Iterator[Case]:
+        """The last but one is a MoE layer alone on every second shape, the last one has another schedule."""
+        for number in range(self.cases):
+            seed = self._seed(index) + 1 + number
+            rng = random.Random(seed)
+            last = number == self.cases - 1
+            mode = SCHEDULES[index % len(SCHEDULES)] if last else Mode(0)
+            whole = last or number != self.cases - 2 or bool(index % 2)
+            yield draw_case(rng, f"{shape.name}-{number}", shape, seed, mode, whole)
+
+
+DEVELOPMENT = Suite("development", 0, ARRAYS[0::2], 4)
+"""What the cycle model was developed on."""
+HELD_OUT = Suite("held-out", 100, ARRAYS, 5)
+"""What nothing was fitted to."""
+
+
+def power_of_two(most: int) -> int:
+    """The largest power of two that is not above `most`."""
+    return 1 << (most.bit_length() - 1)
+
+
+def draw_shape(rng: random.Random, name: str, lanes: int, groups: int) -> HardwareConfig:
+    """An accelerator with an array of a given shape and random buffers."""
+    inputs = UNIT_BYTES * groups
+    sizes = {
+        "name": name,
+        "lanes": lanes,
+        "groups": groups,
+        "max_tokens": rng.randint(32, 260),
+        "max_dim": UNIT_BYTES * rng.randint(4, 12),
+        "max_hidden": inputs * rng.randint(2, 5),
+        "max_top_k": rng.choice((2, 4, 4, 8)),
+        "router_lanes": rng.choice((2, 3, 4, 8)),
+    }
+    sizes["max_block"] = min(rng.choice((12, 24, 40, 80, 136)), sizes["max_tokens"])
+    least = HardwareConfig.model_validate(sizes | {"stream_words": 64, "lend_words": 2})
+    words = expert_words(least.max_dim, least.max_hidden, least)
+    keys = least.max_tokens * key_words(least)
+    return least.model_copy(
+        update={
+            "stream_words": power_of_two(rng.choice((1, 2, 3)) * words),
+            "lend_words": power_of_two(keys // rng.choice((2, 4, 16))),
+        }
+    )
+
+
+def draw_memory(rng: random.Random) -> MemoryConfig:
+    """A memory of 40 to 100 % of the peak and 16 to 300 cycles, short ones as likely as long ones."""
+    return MemoryConfig(efficiency_percent=rng.randint(40, 100), latency_cycles=round(16 * (300 / 16) ** rng.random()))
+
+
+def draw_model(rng: random.Random, hardware: HardwareConfig, name: str) -> ModelConfig:
+    """A model of one task; it may exceed the hardware."""
+    channels = UNIT_BYTES * rng.randint(1, hardware.groups)
+    heads = rng.randint(1, max(1, hardware.max_dim // channels))
+    experts = round(2 * 32 ** rng.random())
+    patch = rng.choice((8, 8, 8, 16))
+    height = rng.randint(2, max(2, int(hardware.max_tokens**0.5)))
+    width = rng.randint(2, max(2, (hardware.max_tokens - 1) // height))
+    return ModelConfig(
+        name=name,
+        image_hw=(patch * height, patch * width),
+        patch=patch,
+        dim=heads * channels,
+        layers=rng.choice((1, 2, 2, 3, 4, 4)),
+        heads=heads,
+        mlp_hidden=hardware.inputs * rng.randint(1, 8),
+        experts=experts,
+        top_k=rng.randint(1, min(hardware.max_top_k, experts)),
+        expert_hidden=hardware.inputs * rng.randint(1, hardware.max_hidden // hardware.inputs),
+        renormalise=rng.random() < 0.25,
+        head_grid=rng.choice((1, 2, 4)),
+        tasks=(rng.choice(("segmentation", "depth", "normals")),),
+    )
+
+
+def rough_cycles(model: ModelConfig, hardware: HardwareConfig, mode: Mode) -> float:
+    """Order of magnitude of a frame's cycles; keeps the drawn cases short and decides nothing else."""
+    tokens, dim = model.tokens, model.dim
+    hidden = max(model.mlp_hidden, model.top_k * model.expert_hidden)
+    macs = tokens * model.layers * dim * (4 * dim + 2 * tokens + 2 * hidden)
+    words = model.experts if not mode & Mode.TOKEN_ORDER else tokens * model.top_k
+    words *= len(model.moe_layers) * expert_bytes(dim, model.expert_hidden, hardware) / WORD_BYTES
+    return macs / hardware.macs_per_cycle + words * 100 / hardware.memory.efficiency_percent
+
+
+def drawn_until(draw: Callable[[], ModelConfig], accept: Callable[[ModelConfig], bool]) -> ModelConfig:
+    """The first drawn model that is accepted."""
+    while not accept(model := draw()):
+        pass
+    return model
+
+
+def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, mode: Mode, whole: bool) -> Case:
+    """A model that fits a hardware shape, on a random memory."""
+    hardware = shape.model_copy(update={"memory": draw_memory(rng)})
+
+    def accept(model: ModelConfig) -> bool:
+        try:
+            check_fits(model, hardware)
+        except UserError:
+            return False
+        return rough_cycles(model, hardware, mode) <= MOST_CYCLES and (mode == 0 or bool(model.moe_layers))
+
+    return Case(
+        name=name,
+        hardware=hardware,
+        model=drawn_until(lambda: draw_model(rng, hardware, name), accept),
+        whole=whole,
+        popularity=rng.choice((0.0, 0.7, 1.5, 3.0)),
+        unpopular=rng.choice((0.0, 0.25, 0.5)),
+        seed=seed,
+        mode=int(mode),
+    )
