@@ -47,6 +47,8 @@ class ModelConfig(Frozen):
     experts: int = Field(gt=0)
     top_k: int = Field(gt=0)
     expert_hidden: int = Field(gt=0)
+    dense: bool = False
+    """Every block holds the dense MLP: the baseline that the papers compare with (M3ViT, tables 1 and 4)."""
     router: RouterKind = "multi"
     renormalise: bool = False
     """Divide the top-k gates by their sum; M3ViT and V-MoE do not."""
@@ -82,8 +84,8 @@ class ModelConfig(Frozen):
         return self.grid_hw[0] * self.grid_hw[1] + 1
 
     def is_moe(self, layer: int) -> bool:
-        """Every second block, the odd ones, holds experts (section 3.1)."""
-        return layer % 2 == 1
+        """Every second block, the odd ones, holds experts (section 3.1), unless the model is dense."""
+        return not self.dense and layer % 2 == 1
 
     @property
     def moe_layers(self) -> tuple[int, ...]:

@@ -31,14 +31,14 @@ def align(offset: int, unit: int = STRIPE_BYTES) -> int:
     return ceil_div(offset, unit) * unit
 
 
-def _record_words(hardware: HardwareConfig) -> int:
+def record_words(hardware: HardwareConfig) -> int:
     """Stream words that hold the channel records of one tile."""
     return ceil_div(hardware.lanes * CHANNEL.itemsize, hardware.inputs)
 
 
 def stream_words(out_features: int, in_features: int, hardware: HardwareConfig) -> int:
     """Size of a packed layer in stream words of `hardware.inputs` bytes."""
-    tile = _record_words(hardware) + ceil_div(in_features, hardware.inputs) * hardware.lanes
+    tile = record_words(hardware) + ceil_div(in_features, hardware.inputs) * hardware.lanes
     return ceil_div(out_features, hardware.lanes) * tile
 
 
@@ -63,7 +63,7 @@ def pack_linear(layer: Linear, hardware: HardwareConfig) -> npt.NDArray[np.uint8
     channel["shift"] = 1
     for field, values in (("bias", layer.bias_M), ("multiplier", layer.multiplier_M), ("shift", layer.shift_M)):
         channel[field][:out_features] = values
-    records = np.zeros((tiles, _record_words(hardware) * inputs), np.uint8)
+    records = np.zeros((tiles, record_words(hardware) * inputs), np.uint8)
     records[:, : lanes * CHANNEL.itemsize] = channel.view(np.uint8).reshape(tiles, -1)
     words = weight.reshape(tiles, lanes, chunks, inputs).transpose(0, 2, 1, 3).reshape(tiles, -1).view(np.uint8)
     return np.concatenate([records, words], axis=1).reshape(-1)
@@ -83,7 +83,7 @@ def unpack_linear(data: npt.NDArray[np.uint8], out_features: int, in_features: i
     tile = data[:size].reshape(tiles, -1)
     records = np.ascontiguousarray(tile[:, : lanes * CHANNEL.itemsize])
     channel = records.view(CHANNEL).reshape(-1)[:out_features]
-    words = np.ascontiguousarray(tile[:, _record_words(hardware) * inputs :]).view(np.int8)
+    words = np.ascontiguousarray(tile[:, record_words(hardware) * inputs :]).view(np.int8)
     weight = words.reshape(tiles, chunks, lanes, inputs).transpose(0, 2, 1, 3).reshape(tiles * lanes, -1)
     return Linear(
         np.ascontiguousarray(weight[:out_features, :in_features]),

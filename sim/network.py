@@ -2,21 +2,21 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """An integer M3ViT as layers, and the compiler that lays it out as Pathways: one memory image, one program per task."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import Config, HardwareConfig, TaskName
+from m3vit.model.config import TASK_CHANNELS, Config, HardwareConfig, ModelConfig, TaskName
 from m3vit.model.errors import UserError
-from m3vit.sim.capacity import block_rows, check_fits
+from m3vit.sim.capacity import block_rows, check_fits, mlp_slices
 from m3vit.sim.golden.attention import AttentionScales
-from m3vit.sim.golden.linear import Linear
+from m3vit.sim.golden.linear import GELU_INDEX_BITS, Linear
 from m3vit.sim.golden.moe import Expert
-from m3vit.sim.golden.norm import Norm
-from m3vit.sim.layout import align, pack_linear
+from m3vit.sim.golden.norm import Norm, Requant
+from m3vit.sim.layout import align, linear_bytes, pack_linear
 from m3vit.sim.pathway import Block, Pathway, Pathways, Scales
 from m3vit.sim.program import Flag, Op, Opcode
 
@@ -64,22 +64,38 @@ class Network:
     heads: Mapping[TaskName, Linear]
 
 
-class ImageBuilder:
-    """Collects named blocks, each aligned to a stripe."""
+Pack = Callable[[], npt.NDArray[np.uint8]]
+"""Makes the bytes of a block."""
+
+
+class Planner:
+    """Places named blocks, each aligned to a stripe; does not make their bytes."""
 
     def __init__(self) -> None:
         self.blocks: dict[str, Block] = {}
-        self._parts: list[npt.NDArray[np.uint8]] = []
-        self._end = 0
+        self.end = 0
 
-    def add(self, name: str, data: npt.NDArray[Any]) -> int:
-        """Append a block and return its offset."""
-        data_bytes = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        self.blocks[name] = Block(self._end, data_bytes.size)
-        offset, padded = self._end, align(data_bytes.size)
-        self._parts += [data_bytes, np.zeros(padded - data_bytes.size, np.uint8)]
-        self._end += padded
-        return offset
+    def add(self, name: str, size: int, pack: Pack) -> int:
+        """Append a block of `size` bytes and return its offset."""
+        block = Block(self.end, size)
+        self.blocks[name] = block
+        self.end += align(size)
+        return block.offset
+
+
+class ImageBuilder(Planner):
+    """Collects the bytes of the blocks, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[npt.NDArray[np.uint8]] = []
+
+    def add(self, name: str, size: int, pack: Pack) -> int:
+        """Append a block of `size` bytes and return its offset."""
+        data = pack()
+        assert data.size == size, name
+        self._parts += [data, np.zeros(align(size) - size, np.uint8)]
+        return super().add(name, size, pack)
 
     def image(self) -> npt.NDArray[np.uint8]:
         """All blocks in order, read-only.
@@ -87,11 +103,21 @@ class ImageBuilder:
         Raises:
             UserError: the model is too large for 32-bit offsets.
         """
-        if self._end >= MAX_IMAGE_BYTES:
-            raise UserError(f"the memory image needs {self._end} bytes, more than 4 GiB; use fewer or smaller experts")
+        if self.end >= MAX_IMAGE_BYTES:
+            raise UserError(f"the memory image needs {self.end} bytes, more than 4 GiB; use fewer or smaller experts")
         image = np.concatenate(self._parts)
         image.flags.writeable = False
         return image
+
+
+def as_bytes(data: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """The bytes of an array in C order."""
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def expert_stride(hidden: int, dim: int, hardware: HardwareConfig) -> int:
+    """Bytes from one packed expert to the next."""
+    return align(linear_bytes(hidden, dim, hardware) + linear_bytes(dim, hidden, hardware))
 
 
 def pack_expert(expert: Expert, hardware: HardwareConfig) -> npt.NDArray[np.uint8]:
@@ -101,16 +127,24 @@ def pack_expert(expert: Expert, hardware: HardwareConfig) -> npt.NDArray[np.uint
 
 
 class Compiler:
-    """Turns layers into blocks of the image and operations of the programs."""
+    """Turns layers into blocks of the image and operations of the programs.
 
-    def __init__(self, config: Config) -> None:
-        self._model, self._hardware = config.model, config.hardware
-        self.builder = ImageBuilder()
+    Args:
+        config: sizes of model and hardware.
+        planner: places the blocks.
+    """
+
+    def __init__(self, config: Config, planner: Planner) -> None:
+        self._model, self._hardware, self._planner = config.model, config.hardware, planner
         self.ops: list[Op | dict[TaskName, Op]] = []
         """In order; routers and heads give each task an operation of its own."""
 
     def _add_linear(self, name: str, layer: Linear) -> int:
-        return self.builder.add(name, pack_linear(layer, self._hardware))
+        size = linear_bytes(*layer.weight_MK.shape, self._hardware)
+        return self._planner.add(name, size, lambda: pack_linear(layer, self._hardware))
+
+    def _add_array(self, name: str, data: npt.NDArray[np.generic]) -> int:
+        return self._planner.add(name, data.nbytes, lambda: as_bytes(data))
 
     def patch_embed(self, layer: Linear, position_ND: npt.NDArray[np.int16]) -> None:
         """Pixels to the residual stream."""
@@ -118,7 +152,7 @@ class Compiler:
         self.ops.append(
             Op(
                 opcode=Opcode.PATCH_EMBED, rows=self._model.tokens, in_features=in_features, out_features=out_features,
-                table=self.builder.add("position", position_ND.astype("<i2")),
+                table=self._add_array("position", position_ND.astype("<i2")),
                 weights=self._add_linear("patch_embed", layer),
                 operands=(self._model.patch, *self._model.image_hw, *self._model.grid_hw[::-1]),
             )
@@ -135,7 +169,7 @@ class Compiler:
     def layer_norm(self, name: str, norm: Norm) -> None:
         """Residual stream to x."""
         operands = (norm.scale.multiplier, norm.scale.shift)
-        table = self.builder.add(name, norm.coarse_D)
+        table = self._add_array(name, norm.coarse_D)
         dim, tokens = self._model.dim, self._model.tokens
         self.ops.append(Op(opcode=Opcode.LAYER_NORM, rows=tokens, in_features=dim, table=table, operands=operands))
 
@@ -164,9 +198,9 @@ class Compiler:
     def mlp(self, name: str, layer: MlpLayer) -> None:
         """One dense MLP with its norm and residual connection."""
         self.layer_norm(f"{name}.norm2", layer.norm)
-        table = self.builder.add(f"{name}.gelu", layer.table)
+        table = self._add_array(f"{name}.gelu", layer.table)
         count, hidden = len(layer.slices), len(layer.slices[0].fc1.weight_MK)
-        base, stride = self._add_experts(f"{name}.mlp", layer.slices, count)
+        base, stride = self._add_experts(f"{name}.mlp", layer.slices, count, hidden)
         self.ops.append(
             Op(
                 opcode=Opcode.MLP, rows=self._model.tokens, in_features=self._model.dim, out_features=hidden,
@@ -174,18 +208,21 @@ class Compiler:
             )
         )  # fmt: skip
 
-    def _add_experts(self, name: str, experts: Iterable[Expert], count: int) -> tuple[int, int]:
+    def _add_experts(self, name: str, experts: Iterable[Expert], count: int, hidden: int) -> tuple[int, int]:
         """Offset of expert 0, and bytes from one expert to the next."""
-        packed = np.concatenate([pack_expert(expert, self._hardware) for expert in experts])
-        return self.builder.add(name, packed), packed.size // count
+        stride = expert_stride(hidden, self._model.dim, self._hardware)
+        base = self._planner.add(
+            name, count * stride, lambda: np.concatenate([pack_expert(expert, self._hardware) for expert in experts])
+        )
+        return base, stride
 
     def moe(self, name: str, layer: MoeLayer) -> None:
         """One MoE layer with its norm and residual connection."""
         self.layer_norm(f"{name}.norm2", layer.norm)
         model = self._model
-        table = self.builder.add(f"{name}.gelu", layer.table)
+        table = self._add_array(f"{name}.gelu", layer.table)
         routers = {task: self._add_linear(f"{name}.router.{task}", layer.routers[task]) for task in layer.routers}
-        base, stride = self._add_experts(f"{name}.experts", layer.experts, model.experts)
+        base, stride = self._add_experts(f"{name}.experts", layer.experts, model.experts, model.expert_hidden)
         op = Op(
             opcode=Opcode.MOE, flags=Flag.RENORMALISE if model.renormalise else Flag.NONE, top_k=model.top_k,
             rows=model.tokens, in_features=model.dim, out_features=model.expert_hidden, experts=model.experts,
@@ -212,22 +249,43 @@ class Compiler:
             }
         )
 
-    def link(self, config: Config, scales: Mapping[TaskName, Scales]) -> Pathways:
-        """Place the encoded programs and close the image."""
-        programs = {
-            task: tuple(op if isinstance(op, Op) else op[task] for op in self.ops) for task in config.model.tasks
-        }
-        offsets = {
-            task: self.builder.add(f"program.{task}", np.frombuffer(b"".join(op.encode() for op in program), np.uint8))
-            for task, program in programs.items()
-        }
-        image = self.builder.image()
+    def network(self, network: Network) -> None:
+        """All layers in order."""
+        self.patch_embed(network.patch, network.position_ND)
+        for index, (attention, mlp) in enumerate(network.blocks):
+            self.attention(f"blocks.{index}", attention)
+            if isinstance(mlp, MoeLayer):
+                self.moe(f"blocks.{index}", mlp)
+            else:
+                self.mlp(f"blocks.{index}", mlp)
+        self.head(network.norm, network.heads)
+
+    def programs(self) -> dict[TaskName, tuple[Op, ...]]:
+        """The operations of every task."""
+        tasks = self._model.tasks
+        return {task: tuple(op if isinstance(op, Op) else op[task] for op in self.ops) for task in tasks}
+
+
+class ImageCompiler(Compiler):
+    """A compiler that makes the memory image, too."""
+
+    def __init__(self, config: Config) -> None:
+        self._config, self._image = config, ImageBuilder()
+        super().__init__(config, self._image)
+
+    def link(self, scales: Mapping[TaskName, Scales]) -> Pathways:
+        """Place the encoded programs behind the blocks and close the image."""
+        programs, offsets = self.programs(), {}
+        for task, program in programs.items():
+            encoded = b"".join(op.encode() for op in program)
+            offsets[task] = self._image.add(f"program.{task}", len(encoded), partial(np.frombuffer, encoded, np.uint8))
+        image = self._image.image()
         return Pathways(
             {
                 task: Pathway(
-                    workload=config.model.name, task=task, task_slot=slot, program=program,
-                    program_offset=offsets[task], image=image, scales=scales[task], config=config,
-                    blocks=dict(self.builder.blocks),
+                    workload=self._config.model.name, task=task, task_slot=slot, program=program,
+                    program_offset=offsets[task], image=image, scales=scales[task], config=self._config,
+                    blocks=dict(self._image.blocks),
                 )
                 for slot, (task, program) in enumerate(programs.items())
             }
@@ -241,17 +299,9 @@ def compile_network(network: Network, config: Config, scales: Mapping[TaskName, 
         UserError: the model does not fit the hardware.
     """
     check_fits(config.model, config.hardware)
-    compiler = Compiler(config)
-    compiler.patch_embed(network.patch, network.position_ND)
-    for index, (attention, mlp) in enumerate(network.blocks):
-        name = f"blocks.{index}"
-        compiler.attention(name, attention)
-        if isinstance(mlp, MoeLayer):
-            compiler.moe(name, mlp)
-        else:
-            compiler.mlp(name, mlp)
-    compiler.head(network.norm, network.heads)
-    return compiler.link(config, scales)
+    compiler = ImageCompiler(config)
+    compiler.network(network)
+    return compiler.link(scales)
 
 
 def compile_moe(layer: MoeLayer, config: Config, scales: Mapping[TaskName, Scales]) -> Pathways:
@@ -261,8 +311,50 @@ def compile_moe(layer: MoeLayer, config: Config, scales: Mapping[TaskName, Scale
         UserError: the model does not fit the hardware.
     """
     check_fits(config.model, config.hardware)
-    compiler = Compiler(config)
+    compiler = ImageCompiler(config)
     compiler.load()
     compiler.moe("blocks.1", layer)
     compiler.store()
-    return compiler.link(config, scales)
+    return compiler.link(scales)
+
+
+def zeros(*shape: int) -> npt.NDArray[np.int8]:
+    """Zeros that take no memory."""
+    return np.broadcast_to(np.int8(0), shape)
+
+
+def blank_linear(out_features: int, in_features: int) -> Linear:
+    """A layer that has a shape only."""
+    none_M = zeros(out_features)
+    return Linear(zeros(out_features, in_features), none_M, none_M, none_M)  # type: ignore[arg-type]
+
+
+def blank_network(model: ModelConfig, slices: int) -> Network:
+    """A network that has shapes only; its dense MLPs have that many slices."""
+    dim, hidden = model.dim, model.mlp_hidden // slices
+    norm, table = Norm(Requant(1, 1), np.zeros(dim, np.uint8)), np.zeros(1 << GELU_INDEX_BITS, np.int8)
+    scales = AttentionScales(0, Requant(1, 1))
+    attention = AttentionLayer(norm, blank_linear(3 * dim, dim), scales, blank_linear(dim, dim))
+    mlp = MlpLayer(norm, [Expert(blank_linear(hidden, dim), blank_linear(dim, hidden))] * slices, table)
+    moe = MoeLayer(norm, dict.fromkeys(model.tasks, blank_linear(model.experts, dim)), (), table)
+    return Network(
+        patch=blank_linear(dim, 3 * model.patch**2),
+        position_ND=np.zeros((model.tokens, dim), np.int16),
+        blocks=[(attention, moe if model.is_moe(layer) else mlp) for layer in range(model.layers)],
+        norm=norm,
+        heads={task: blank_linear(TASK_CHANNELS[task] * model.head_grid**2, dim) for task in model.tasks},
+    )
+
+
+def plan_programs(model: ModelConfig, hardware: HardwareConfig) -> dict[TaskName, tuple[Op, ...]]:
+    """The programs of every task, with the offsets that the memory image would have, without any weights.
+
+    What depends on the weights' scales (multipliers and shifts) is not meaningful.
+
+    Raises:
+        UserError: the model does not fit the hardware.
+    """
+    check_fits(model, hardware)
+    compiler = Compiler(Config(model=model, hardware=hardware), Planner())
+    compiler.network(blank_network(model, mlp_slices(model, hardware)))
+    return compiler.programs()

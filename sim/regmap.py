@@ -81,6 +81,9 @@ class Mode(IntFlag):
     """Scores are computed three times: for the maximum, for the sum, for the probabilities."""
 
 
+OWN_SCHEDULE = Mode(0)
+
+
 ERROR_TEXT: dict[Error, str] = {
     Error.NONE: "no error",
     Error.TASK: "the selected task has no program or one that is too long",

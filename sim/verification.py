@@ -30,14 +30,13 @@ from m3vit.sim.cosim import DRAM_VARIABLE
 from m3vit.sim.driver import AcceleratorError
 from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import Pathways
-from m3vit.sim.regmap import Mode
+from m3vit.sim.regmap import OWN_SCHEDULE, Mode
 from m3vit.sim.report import image_sha256
 from m3vit.sim.results import FrameResult, OpResult, Results, TaskSwitch, Timeline, expected_experts
 from m3vit.sim.simulator import Bench, SimulationError, build, fingerprint, frame_bench, run
 from m3vit.sim.timeline import events, runs
 
 POLL_SECONDS = 0.2
-OWN_SCHEDULE = Mode(0)
 ORDER_SEED = 2210
 """Of the random order of the frames."""
 Outcome = dict[str, Any]

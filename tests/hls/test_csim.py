@@ -21,7 +21,7 @@ from m3vit.model.errors import UserError
 from m3vit.sim.board import Board
 from m3vit.sim.driver import AcceleratorError, Mode
 from m3vit.sim.golden.executor import Executor, source_format
-from m3vit.sim.network import Compiler
+from m3vit.sim.network import ImageCompiler
 from m3vit.sim.pathway import Pathway, Pathways, write_pathways
 from m3vit.sim.program import Opcode
 from m3vit.sim.regmap import OFFSET, Control, Error, Interrupt
@@ -35,12 +35,12 @@ FLAGS = {"O0": UNOPTIMISED, "O2": OPTIMISED, "sanitised": SANITISED}
 def attention_block(model: ModelConfig, hardware: HardwareConfig) -> Pathways:
     """LOAD, norm, query-key-value projection, attention, output projection, STORE."""
     config = Config(model=model, hardware=hardware)
-    compiler = Compiler(config)
+    compiler = ImageCompiler(config)
     compiler.load()
     attention, _ = Dice(5).block(model, 0, 1)
     compiler.attention("blocks.0", attention)
     compiler.store()
-    return compiler.link(config, dict.fromkeys(model.tasks, SCALES))
+    return compiler.link(dict.fromkeys(model.tasks, SCALES))
 
 
 WORK = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from m3vit.model.config import DEMO, Config, HardwareConfig, ModelConfig
 from m3vit.sim.cosim import DRAM_VARIABLE
 from m3vit.sim.golden.linear import gelu_table
-from m3vit.sim.network import Compiler
+from m3vit.sim.network import ImageCompiler
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.synthetic import OCTAVE, SCALES, Dice, random_pathways
 
@@ -38,7 +38,7 @@ NARROW = SMALL.model_copy(update={"experts": 24, "top_k": 5, "expert_hidden": 64
 def moe_layers(model: ModelConfig, seed: int) -> Pathways:
     """LOAD, two MoE layers with different GELU tables, STORE. The first two tasks have equal routers."""
     dice, config = Dice(seed), Config(model=model, hardware=HARDWARE)
-    compiler = Compiler(config)
+    compiler = ImageCompiler(config)
     compiler.load()
     for index, table in enumerate((gelu_table(1 / 96, 4 / 127), gelu_table(1 / 40, 5 / 127, 11))):
         layer = dice.moe(model)
@@ -46,7 +46,7 @@ def moe_layers(model: ModelConfig, seed: int) -> Pathways:
         routers = dict(layer.routers) | {second: layer.routers[first]}
         compiler.moe(f"blocks.{index}", replace(layer, routers=routers, table=table))
     compiler.store()
-    return compiler.link(config, dict.fromkeys(model.tasks, SCALES))
+    return compiler.link(dict.fromkeys(model.tasks, SCALES))
 
 
 FAVOUR_OCTAVES = 32.0
@@ -56,7 +56,7 @@ FAVOUR_OCTAVES = 32.0
 def favouring_layers(model: ModelConfig, seed: int, layers: int, favourite: int | None) -> Pathways:
     """LOAD, MoE layers, STORE; all tokens go to the top_k experts from `favourite` on, if there are any favourites."""
     dice, config = Dice(seed), Config(model=model, hardware=HARDWARE)
-    compiler = Compiler(config)
+    compiler = ImageCompiler(config)
     compiler.load()
     for index in range(layers):
         layer = dice.moe(model)
@@ -65,7 +65,7 @@ def favouring_layers(model: ModelConfig, seed: int, layers: int, favourite: int 
             router.bias_M[favourite : (favourite or 0) + model.top_k] += round(FAVOUR_OCTAVES * octave)
         compiler.moe(f"blocks.{index}", layer)
     compiler.store()
-    return compiler.link(config, dict.fromkeys(model.tasks, SCALES))
+    return compiler.link(dict.fromkeys(model.tasks, SCALES))
 
 
 def network(model: ModelConfig, seed: int) -> Pathways:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""When what the operations read is asked for. RTL: m3vit_loader; the program itself: m3vit_sequencer."""
+
+from collections import deque
+
+from m3vit.model.config import WORD_BYTES, HardwareConfig
+from m3vit.sim.layout import job_bytes
+from m3vit.sim.performance.stream import Stream
+from m3vit.sim.performance.timing import FETCH_CYCLES, LOADER_OP_CYCLES, PATCH_LATENCY, SEGMENTS
+
+CHUNK = 32
+"""DRAM words of image and residual stream that are followed together."""
+
+
+class Loader:
+    """Jobs in the order of the program.
+
+    Args:
+        stream: where weights go.
+        hardware: sizes of the jobs.
+        wait: ask for what an operation needs when the executor is there, not before.
+    """
+
+    def __init__(self, stream: Stream, hardware: HardwareConfig, *, wait: bool) -> None:
+        self._stream, self._hardware, self.wait = stream, hardware, wait
+        self.words: dict[int, int] = {}
+        self.asked = 0.0
+        """When the last job was accepted."""
+        self.seek = 0.0
+        """When the feeder may take the first word of an expert."""
+        self._next = 0.0
+        self._begun = 0.0
+        self._segments: deque[float] = deque(maxlen=SEGMENTS)
+
+    def fetch(self, operations: int) -> float:
+        """Read the program; returns when its last word has come."""
+        self._job(FETCH_CYCLES, operations)
+        return self._receive(operations, 1.0)
+
+    def start(self, time: float) -> None:
+        """The program is checked."""
+        self._next = time
+
+    def begin(self, index: int, time: float) -> None:
+        """The executor begins an operation; the loader may have begun it before."""
+        self._index, self._begun = index, time
+        self._next = max(self._next, self.asked + LOADER_OP_CYCLES)
+
+    def skip(self) -> None:
+        """An operation that reads nothing."""
+        self.asked = self._next
+
+    def residual(self, index: int, words: int) -> float:
+        """Positions or a residual stream; returns when the last word has come."""
+        self._ask(index, words)
+        return self._receive(words, 1.0)
+
+    def image(self, index: int, words: int, cycles_per_word: float) -> float:
+        """The image; returns when the last patch is complete."""
+        self._ask(index, words)
+        return self._receive(words, cycles_per_word) + PATCH_LATENCY
+
+    def stream_job(self, index: int, words: int) -> None:
+        """A job for the stream, in words of the stream; `done` follows when all of it has arrived."""
+        self._ask(index, job_bytes(words, self._hardware) // WORD_BYTES)
+
+    def done(self) -> None:
+        """The words of the last job have arrived."""
+        self._stream.reader.end()
+
+    def expert(self, index: int, words: int, time: float) -> None:
+        """The job of an expert, at `time` at the earliest; waits for a place in the list of experts."""
+        if len(self._segments) == SEGMENTS:
+            time = max(time, self._segments[0] + 1)
+        self._next = max(self._next, time)
+        self.stream_job(index, words)
+
+    def pass_over(self, routed: float) -> None:
+        """An expert that is known to have no tokens."""
+        self._next = max(self._next, routed) + 1
+
+    def sought(self, time: float) -> None:
+        """The feeder took an expert off the list."""
+        self._segments.append(time)
+
+    @property
+    def candidate(self) -> float:
+        """When the next job could be accepted."""
+        return max(self._next, self._stream.reader.free)
+
+    def _ask(self, index: int, words: int) -> None:
+        self.words[index] = self.words.get(index, 0) + words
+        self._job(max(self._next, self._begun if self.wait else 0.0), words)
+
+    def _job(self, request: float, words: int) -> None:
+        self.asked = self._stream.reader.begin(request, words)
+        self._next = self.asked + 1
+
+    def _receive(self, words: int, period: float) -> float:
+        reader, time = self._stream.reader, 0.0
+        for first in range(0, words, CHUNK):
+            part = min(CHUNK, words - first)
+            time = max(reader.deliver(part), time + part * period)
+            reader.taken(time)
+        reader.end()
+        return time

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""A MoE layer in the accelerator's own order, expert by expert, and in the papers' baseline, token by token.
+
+RTL: m3vit_executor (states MoeFirst to Passed, Demand), m3vit_loader (state Expert), m3vit_expert_cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from m3vit.sim.layout import ceil_div, stream_words
+from m3vit.sim.performance.engine import Command
+from m3vit.sim.performance.queues import QueueBuilder, Router
+from m3vit.sim.performance.timing import OUTPUT_LATENCY, SKIP_CYCLES
+from m3vit.sim.program import Op
+from m3vit.sim.program_check import expert_words
+from m3vit.sim.regmap import Mode
+
+if TYPE_CHECKING:
+    from m3vit.sim.performance.executor import Executor
+
+GUESS_TOKENS = 4
+"""Tokens per expert from which on the loader guesses that all experts are used (m3vit_loader)."""
+
+
+class MoeLayer:
+    """One MOE operation of a run.
+
+    Args:
+        executor: of the run.
+        index: of the operation.
+        op: the operation.
+    """
+
+    def __init__(self, executor: Executor, index: int, op: Op) -> None:
+        self._run, self._index, self._op = executor, index, op
+        self._lengths = executor.routing.queue_lengths(index)
+        self._words = expert_words(op.in_features, op.out_features, executor.hardware)
+        self._guess = op.experts * GUESS_TOKENS <= op.rows * op.top_k and not (
+            executor.loader.wait or executor.experts_on_chip
+        )
+        self._arrive = at_once if executor.experts_on_chip else None
+        self._next = 0  # expert that the loader looks at
+
+    def run(self) -> None:
+        """Route, then compute every used expert."""
+        executor, op = self._run, self._op
+        self._source = executor.gelu_table(self._index)
+        self._routed = self._route()
+        executor.loads[self._index] = 0
+        if executor.mode & Mode.TOKEN_ORDER:
+            token_order(self)
+            return
+        builder = QueueBuilder(op.rows, self._routed, 0 in self._lengths)
+        for expert, rows in self._lengths.items():
+            self._reach(expert)
+            taken = executor.expert(self._index, op, rows, self._source, ready=builder.ready, arrive=self._arrive)
+            self._loaded()
+            builder.take(taken)
+            builder.release(executor.engine.issued + OUTPUT_LATENCY)
+        self._drop()
+
+    def _route(self) -> float:
+        executor, op = self._run, self._op
+        hardware = executor.hardware
+        executor.loader.stream_job(self._index, stream_words(op.experts, op.in_features, hardware))
+        router = Router(op, hardware)
+        command = Command(
+            self._index,
+            op.rows,
+            ceil_div(op.in_features, hardware.inputs),
+            ceil_div(op.experts, hardware.lanes),
+            norm=executor.norm(),
+        )
+        executor.engine.linear(command, executor.push(), 0.0, accept=router.accept)
+        executor.loader.done()
+        executor.engine.quiet = max(executor.engine.quiet, router.routed + 1)
+        return router.routed
+
+    def _reach(self, expert: int) -> None:
+        """The feeder seeks an expert: skips what was loaded in vain; the loader loads the expert."""
+        while self._next < expert:
+            self._pass()
+        self._load(expert)
+
+    def _loaded(self) -> None:
+        if not self._run.experts_on_chip:
+            self._run.loader.done()
+        self._run.loader.seek = 0.0
+
+    def _pass(self) -> None:
+        """The loader looks at an expert without tokens."""
+        if self._guess and self._run.loader.candidate < self._routed:
+            self._load(self._next)
+            self._skip()
+        else:
+            self._next += 1
+            self._run.loader.pass_over(self._routed)
+
+    def _load(self, expert: int) -> None:
+        loader, self._next = self._run.loader, expert + 1
+        if self._run.experts_on_chip:
+            return
+        loader.expert(self._index, self._words, 0.0 if self._guess else self._routed)
+        self._run.loads[self._index] += 1
+        seek = max(self._run.engine.fed, loader.asked) + 1
+        loader.sought(seek)
+
+    def _skip(self) -> None:
+        engine = self._run.engine
+        seek = engine.fed + SKIP_CYCLES
+        arrived = self._run.stream.arrive(self._words)
+        engine.stream.pop(max(seek, arrived))
+        self._run.loader.done()
+        self._run.loader.seek = max(seek, arrived) + SKIP_CYCLES
+
+    def _drop(self) -> None:
+        """The end of the list: what was loaded behind the last used expert is skipped."""
+        executor = self._run
+        pushed = executor.push()
+        while self._next < self._op.experts:
+            self._pass()
+        executor.engine.idle(max(executor.engine.fed + 3, pushed + 3, executor.loader.seek))
+        executor.loader.seek = 0.0
+        executor.time = max(executor.time + 1, executor.loader.candidate)
+
+
+def at_once(_: int) -> float:
+    """Words that are on chip."""
+    return 0.0
+
+
+def token_order(layer: MoeLayer) -> None:
+    raise NotImplementedError

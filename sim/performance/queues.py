@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: 2026 The m3vit authors
+"""Router and queue builder: when a token is routed and when the queue of an expert is complete.
+
+RTL: m3vit_router, m3vit_router_lane, m3vit_queue_builder.
+"""
+
+from m3vit.model.config import HardwareConfig
+from m3vit.sim.performance.timing import (
+    OUTPUT_LATENCY,
+    OUTPUT_QUEUE,
+    QUEUE_DRAIN,
+    RENORMALISE,
+    ROUTER_LANE,
+)
+from m3vit.sim.program import Flag, Op
+
+ROW_CYCLES = 2
+"""Cycles between two rows that the router takes: it reads the route table in between."""
+BANKS = 2
+"""Queues at a time: one is computed, the next is built."""
+
+
+class Router:
+    """Takes the rows of logits of one MOE operation.
+
+    Args:
+        op: the operation.
+        hardware: its router lanes.
+    """
+
+    def __init__(self, op: Op, hardware: HardwareConfig) -> None:
+        self._op, self._lanes, self._outputs = op, hardware.router_lanes, hardware.lanes
+        self.routed = 0.0
+        """When the last token so far was routed."""
+        self._idle = 0.0
+
+    def accept(self, first: float, tile: int) -> float:
+        """When the last row of a tile can be issued, if its first one is issued at `first`."""
+        op, last_tile = self._op, (tile + 1) * self._outputs >= self._op.experts
+        experts = op.experts - tile * self._outputs if last_tile else self._outputs
+        lane = experts + ROUTER_LANE
+        if last_tile and op.flags & Flag.RENORMALISE:
+            lane += op.top_k + RENORMALISE
+        taken = max(first + OUTPUT_LATENCY, self._idle)
+        last = self._row(taken, op.rows - 1, lane)
+        last = max(last, first + OUTPUT_LATENCY + op.rows - 1)
+        self._idle = last + lane
+        self.routed = self._idle - 1
+        waiting = op.rows - 1 - OUTPUT_QUEUE
+        return max(first + op.rows - 1, self._row(taken, waiting, lane) + 1 if waiting >= 0 else 0.0)
+
+    def _row(self, first: float, row: int, lane: int) -> float:
+        """When a row is taken, if rows always wait: the lanes take one each in turn."""
+        turns, position = divmod(row, self._lanes)
+        return first + turns * max(lane, ROW_CYCLES * self._lanes) + ROW_CYCLES * position
+
+
+class QueueBuilder:
+    """Builds the queues of one MOE operation, expert by expert.
+
+    Args:
+        rows: tokens.
+        routed: when the last token was routed.
+        from_zero: expert 0 has tokens, so its scan follows the router.
+    """
+
+    def __init__(self, rows: int, routed: float, from_zero: bool) -> None:
+        self._rows = rows
+        self.ready = routed + 2 + QUEUE_DRAIN if from_zero else routed + 3 + rows + QUEUE_DRAIN
+        """When the next queue is complete."""
+        self._released: list[float] = []
+
+    def take(self, time: float) -> None:
+        """The queue was taken at `time`; the scan for the next one begins when a bank is free."""
+        taken = len(self._released) + 1
+        free = self._released[taken - BANKS] if taken >= BANKS else 0.0
+        self.ready = max(time + 2, free + 1) + self._rows + QUEUE_DRAIN
+
+    def release(self, time: float) -> None:
+        """The oldest queue is no longer needed from `time` on."""
+        self._released.append(time)
