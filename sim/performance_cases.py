@@ -171,6 +171,7 @@ def draw_model(rng: random.Random, hardware: HardwareConfig, name: str) -> Model
         experts=experts,
         top_k=rng.randint(1, min(hardware.max_top_k, experts)),
         expert_hidden=hardware.inputs * rng.randint(1, hardware.max_hidden // hardware.inputs),
+        dense=rng.random() < 0.1,
         renormalise=rng.random() < 0.25,
         head_grid=rng.choice((1, 2, 4)),
         tasks=(rng.choice(("segmentation", "depth", "normals")),),
@@ -203,7 +204,8 @@ def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, m
             check_fits(model, hardware)
         except UserError:
             return False
-        return rough_cycles(model, hardware, mode) <= MOST_CYCLES and (mode == 0 or bool(model.moe_layers))
+        needed = not model.dense if not whole else mode == 0 or bool(model.moe_layers)
+        return needed and rough_cycles(model, hardware, mode) <= MOST_CYCLES
 
     return Case(
         name=name,

@@ -40,7 +40,7 @@ class Measured(Frozen):
         hardware: accelerator and memory.
         mode: value of `Mode`.
         program: the operations, 64 bytes each in hexadecimal digits.
-        chosen: experts that each token chose, (rows, top_k), by the index of the MOE operation; best first.
+        chosen: experts that each token chose, (rows, top_k), by the index of the MOE operation; ascending.
         frame: cycles and counters.
     """
 
@@ -82,13 +82,13 @@ def write_measured(measured: Measured, path: Path) -> None:
 
 
 def chosen_experts(pathway: Pathway, source: npt.NDArray[Any]) -> dict[int, list[list[int]]]:
-    """Experts that golden's routers choose, best first, by the index of the MOE operation."""
+    """Experts that golden's routers choose for each token, ascending, by the index of the MOE operation."""
     executor, chosen = Executor(pathway), dict[int, list[list[int]]]()
 
     def observe(step: Step) -> None:
         if step.op.opcode is Opcode.MOE:
             logits_NE = router_logits(step.x_ND, executor.router(step.op))
-            chosen[step.index] = top_k(logits_NE, step.op.top_k).tolist()
+            chosen[step.index] = np.sort(top_k(logits_NE, step.op.top_k)).tolist()
 
     executor.run(source, observe)
     return chosen
@@ -129,7 +129,7 @@ def measure_frame(
 
 def case_key(case: Case) -> str:
     """Hash of a case and of the accelerator that is compiled for it."""
-    text = case.model_dump_json() + fingerprint(frame_bench(case.hardware))
+    text = case.model_dump_json(exclude_defaults=True) + fingerprint(frame_bench(case.hardware))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
