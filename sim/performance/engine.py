@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """The linear engine, pass by pass: feeder, row issuer and what they wait for.
 
-A pass sends the rows of a command past one weight tile. The feeder fills the shadow registers with the next tile as soon
-as the array has taken the last one, so a pass takes max(rows, time of a tile) plus what weights, fences, norms and the
-router withhold. Times are cycles. RTL: m3vit_weight_feeder, m3vit_row_issuer, m3vit_linear_engine.
+A pass sends the rows of a command past one weight tile. The feeder fills the shadow registers with the next tile as
+soon as the array has taken the last one, so a pass takes max(rows, time of a tile) plus what weights, fences, norms and
+the router withhold. Times are cycles. RTL: m3vit_weight_feeder, m3vit_row_issuer, m3vit_linear_engine.
 """
 
 from collections import deque
@@ -248,6 +248,11 @@ class Engine:
             landed += 1  # the sums of the values
         self._give_back(landed)
         self._finish(turn, BYTES_DRAIN)
+
+    def wait_until(self, time: float) -> None:
+        """Nothing else happens before `time`."""
+        self.issued = max(self.issued, time - 1)
+        self.quiet, self.fed = max(self.quiet, time), max(self.fed, time)
 
     def _turn(self, command: Command, pushed: float) -> Turn:
         """The command is the engine's oldest from now on; its LayerNorm has a turn of its own."""

@@ -45,7 +45,7 @@ def model_frame(
         hardware: that it is laid out for.
         routing: the experts that the tokens choose.
         mode: schedule, see `m3vit.sim.regmap.Mode`.
-        experts_on_chip: all experts are on chip before the frame begins: the papers' baseline that needs memory for all.
+        experts_on_chip: the papers' baseline with memory for all experts, which are there before the frame begins.
 
     Raises:
         UserError: the routing is of another model.

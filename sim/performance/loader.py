@@ -36,7 +36,7 @@ class Loader:
     def fetch(self, operations: int) -> float:
         """Read the program; returns when its last word has come."""
         self._job(FETCH_CYCLES, operations)
-        return self._receive(operations, 1.0)
+        return self.receive(operations, 1.0)
 
     def start(self, time: float) -> None:
         """The program is checked."""
@@ -54,12 +54,12 @@ class Loader:
     def residual(self, index: int, words: int) -> float:
         """Positions or a residual stream; returns when the last word has come."""
         self._ask(index, words)
-        return self._receive(words, 1.0)
+        return self.receive(words, 1.0)
 
     def image(self, index: int, words: int, cycles_per_word: float) -> float:
         """The image; returns when the last patch is complete."""
         self._ask(index, words)
-        return self._receive(words, cycles_per_word) + PATCH_LATENCY
+        return self.receive(words, cycles_per_word) + PATCH_LATENCY
 
     def stream_job(self, index: int, words: int) -> None:
         """A job for the stream, in words of the stream; `done` follows when all of it has arrived."""
@@ -97,7 +97,8 @@ class Loader:
         self.asked = self._stream.reader.begin(request, words)
         self._next = self.asked + 1
 
-    def _receive(self, words: int, period: float) -> float:
+    def receive(self, words: int, period: float) -> float:
+        """Take `words` DRAM words of the last job, at least `period` cycles apart; returns when the last has come."""
         reader, time = self._stream.reader, 0.0
         for first in range(0, words, CHUNK):
             part = min(CHUNK, words - first)

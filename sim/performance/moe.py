@@ -7,12 +7,14 @@ RTL: m3vit_executor (states MoeFirst to Passed, Demand), m3vit_loader (state Exp
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
-from m3vit.sim.layout import ceil_div, stream_words
-from m3vit.sim.performance.engine import Command
+from m3vit.model.config import WORD_BYTES
+from m3vit.sim.layout import ceil_div, job_bytes, stream_words
+from m3vit.sim.performance.engine import Command, Turn
 from m3vit.sim.performance.queues import QueueBuilder, Router
-from m3vit.sim.performance.timing import OUTPUT_LATENCY, SKIP_CYCLES
+from m3vit.sim.performance.timing import CACHE_LOAD, CACHE_LOOK, OUTPUT_LATENCY, QUEUE_DRAIN, SKIP_CYCLES
 from m3vit.sim.program import Op
 from m3vit.sim.program_check import expert_words
 from m3vit.sim.regmap import Mode
@@ -20,6 +22,8 @@ from m3vit.sim.regmap import Mode
 if TYPE_CHECKING:
     from m3vit.sim.performance.executor import Executor
 
+CACHE_SLOTS = 16
+"""Experts of the cache at most (m3vit_expert_cache Slots)."""
 GUESS_TOKENS = 4
 """Tokens per expert from which on the loader guesses that all experts are used (m3vit_loader)."""
 
@@ -50,7 +54,7 @@ class MoeLayer:
         self._routed = self._route()
         executor.loads[self._index] = 0
         if executor.mode & Mode.TOKEN_ORDER:
-            token_order(self)
+            self._token_order()
             return
         builder = QueueBuilder(op.rows, self._routed, 0 in self._lengths)
         for expert, rows in self._lengths.items():
@@ -60,6 +64,41 @@ class MoeLayer:
             builder.take(taken)
             builder.release(executor.engine.issued + OUTPUT_LATENCY)
         self._drop()
+
+    def _token_order(self) -> None:
+        """Token by token: an expert is visited when the visit before has ended, so all visits take equally long.
+
+        Two are followed, an expert in the cache and one that is read; the rest is counted.
+        """
+        executor = self._run
+        slots = min(CACHE_SLOTS, executor.hardware.stream_words // self._words)
+        cache, visits = ExpertCache(slots), self._op.rows * self._op.top_k
+        misses = sum(not cache.hit(expert) for expert in executor.routing.chosen[self._index].reshape(-1).tolist())
+        begin = max(executor.idle, self._routed + QUEUE_DRAIN + 4)
+        load = self._read_expert(begin)
+        turn = self._visit(begin + load)
+        visit = executor.idle - (begin + load)
+        stalls = visit - turn.issued - turn.stall_weight
+        turn.issued, turn.stall_weight = turn.issued * visits, turn.stall_weight * visits
+        turn.stall_input = begin - turn.begin + stalls * visits + load * misses
+        end = begin + visits * visit + misses * load
+        turn.end = end - 1
+        executor.engine.wait_until(end)
+        executor.time = end
+        executor.visits[self._index], executor.loads[self._index] = visits, misses
+        executor.loader.words[self._index] += (misses - 1) * job_bytes(self._words, executor.hardware) // WORD_BYTES
+
+    def _read_expert(self, begin: float) -> float:
+        """Cycles that reading an expert on demand adds to a visit."""
+        loader = self._run.loader
+        loader.expert(self._index, self._words, begin + 1)
+        arrived = loader.receive(job_bytes(self._words, self._run.hardware) // WORD_BYTES, 1.0)
+        return arrived + CACHE_LOAD - begin
+
+    def _visit(self, begin: float) -> Turn:
+        executor = self._run
+        executor.expert(self._index, self._op, 1, self._source, ready=begin + CACHE_LOOK, arrive=at_once)
+        return executor.engine.turns[-1]
 
     def _route(self) -> float:
         executor, op = self._run, self._op
@@ -91,7 +130,7 @@ class MoeLayer:
 
     def _pass(self) -> None:
         """The loader looks at an expert without tokens."""
-        if self._guess and self._run.loader.candidate < self._routed:
+        if self._guess and not self._run.experts_on_chip and self._run.loader.candidate < self._routed:
             self._load(self._next)
             self._skip()
         else:
@@ -131,5 +170,19 @@ def at_once(_: int) -> float:
     return 0.0
 
 
-def token_order(layer: MoeLayer) -> None:
-    raise NotImplementedError
+class ExpertCache:
+    """The papers' baseline: experts on demand, the oldest makes room (m3vit_expert_cache).
+
+    Args:
+        slots: experts that the cache holds.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._experts: deque[int] = deque(maxlen=slots)
+
+    def hit(self, expert: int) -> bool:
+        """Whether an expert is there; it is afterwards."""
+        if expert in self._experts:
+            return True
+        self._experts.append(expert)
+        return False

@@ -15,7 +15,7 @@ PIECE_BYTES = 8
 
 @cache
 def cycles_per_word(patch: int, columns: int, inputs: int) -> float:
-    """Mean cycles per DRAM word: one for each run of pieces that word, pixel row of a patch and buffer word have in common.
+    """Mean cycles per DRAM word: one per run of pieces that word, pixel row of a patch and buffer word have in common.
 
     Args:
         patch: height and width of a patch in pixels.

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """From DRAM to the weight stream: when the words that the feeder takes are there.
 
-Words move in chunks (a weight tile, a table). A chunk has arrived when the DRAM ports have delivered it at the sustained
-bandwidth, when the DMA's window let it be asked for, and when the ring had room, which depends on when earlier chunks
-were taken. RTL: m3vit_dma_read, m3vit_read_port, m3vit_stream; memory: sim/tb/m3vit_dram.sv.
+Words move in chunks (a weight tile, a table). A chunk has arrived when the DRAM ports have delivered it at the
+sustained bandwidth, when the DMA's window let it be asked for, and when the ring had room, which depends on when
+earlier chunks were taken. RTL: m3vit_dma_read, m3vit_read_port, m3vit_stream; memory: sim/tb/m3vit_dram.sv.
 """
 
 from bisect import bisect_left
@@ -13,7 +13,7 @@ from m3vit.model.config import WORD_BYTES, HardwareConfig
 from m3vit.sim.performance.timing import READ_WINDOW
 
 REQUEST_CYCLES = 9
-"""From a job's acceptance to the request of its first burst, and from the memory's first beat to the first whole word."""
+"""From a job's acceptance to the request of its first burst, and from its first beat to its first whole word."""
 BURST_WORDS = 4
 """DRAM words of a burst; the first burst of a job comes over one port."""
 PORT_BEATS = 4
@@ -53,7 +53,7 @@ class Reader:
         ready = self._ready + words * self._period
         asked = self._taken(self._position - READ_WINDOW)
         self._ready = max(ready, asked + self._latency)
-        return self._ready
+        return max(self._ready, self._times[-1] + words)  # a word per cycle, behind those before
 
     def taken(self, time: float) -> None:
         """The words delivered last were taken at `time`."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Latencies of the RTL that the performance model is built on, in cycles. None is fitted: each follows from the registers
-in the module that is named, and tests/test_performance.py holds the model to the RTL's counters.
+"""Latencies of the RTL that the performance model is built on, in cycles.
+
+Each follows from the registers in the module that is named; none is fitted to a set of frames. sim/performance_check.py
+holds the model to the RTL's counters.
 """
 
 ACT_LATENCY = 5
@@ -9,8 +11,8 @@ ACT_LATENCY = 5
 KV_LATENCY = 3
 """From a request to the key-value buffer to the unit (m3vit_pkg KvLatency)."""
 OUTPUT_LATENCY = 41
-"""From the issue of a row of a last chunk to the engine's output: fetch 5, array and wait for factors 30, accumulator 2,
-requantisation 3, queue 1 (m3vit_linear_engine)."""
+"""From the issue of a row of a last chunk to the engine's output: fetch 5, array and wait for factors 30, accumulator
+2, requantisation 3, queue 1 (m3vit_linear_engine)."""
 SCORE_DRAIN = 25
 """From the issue of a row of scores until the attention unit is idle: fetch 5, array 11, maximum 8, one."""
 BYTES_DRAIN = OUTPUT_LATENCY + 2
@@ -55,5 +57,9 @@ PATCH_LATENCY = 3
 """From the last word of the image to its last patch (m3vit_patches)."""
 GELU_LATENCY = 131
 """From the first word of a GELU table to the complete table: 8 of 1,024 bytes per cycle (m3vit_gelu)."""
-WRITE_CYCLES = 30
+WRITE_CYCLES = 16
 """Of the result's last burst, besides the memory's latency (m3vit_dma_write, m3vit_write_port)."""
+CACHE_LOOK = 3
+"""From a demand to the command, if the expert is in the cache: Look, Seek, Give (m3vit_expert_cache)."""
+CACHE_LOAD = 3
+"""The same for an expert that has just been read: Ask, last word, Seek (m3vit_expert_cache, m3vit_stream)."""
