@@ -2,29 +2,30 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Random accelerators and models on which the cycle model is checked against the RTL.
 
-Two suites share no seed: the cycle model may be developed on DEVELOPMENT; nothing may be fitted to HELD_OUT. A suite
-draws a few hardware shapes, because each takes minutes to compile, and for each of them several models, routers,
-memories and schedules, which cost nothing.
+Suites share no seed, so nothing of the cycle model can have been fitted to the held-out ones. A suite has a few
+hardware shapes, because each takes minutes to compile, and for each of them several models, routers, memories and
+schedules, which cost nothing.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy.typing as npt
 
-from m3vit.model.config import UNIT_BYTES, WORD_BYTES, Frozen, HardwareConfig, MemoryConfig, ModelConfig
+from m3vit.model.config import DEMO, UNIT_BYTES, WORD_BYTES, Frozen, HardwareConfig, MemoryConfig, ModelConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program_check import expert_bytes, expert_words, key_words
-from m3vit.sim.regmap import Mode
+from m3vit.sim.regmap import OWN_SCHEDULE, Mode
 from m3vit.sim.synthetic import Routers, random_image, random_moe, random_pathways, random_residual
 
 ARRAYS = tuple(product((8, 16, 32), (2, 3, 4)))
-"""Lanes and groups: every array that the hardware takes."""
+"""Lanes and groups of every array that the hardware takes."""
+SEEDS_PER_SHAPE = 1000
 SCHEDULES = (
     Mode.NO_PREFETCH,
     Mode.NO_PREFETCH | Mode.NO_OVERLAP,
@@ -58,7 +59,7 @@ class Case(Frozen):
     popularity: float = 0.7
     unpopular: float = 0.25
     seed: int
-    mode: int = 0
+    mode: int = int(OWN_SCHEDULE)
 
     def pathways(self) -> Pathways:
         """The case's program and weights."""
@@ -68,53 +69,6 @@ class Case(Frozen):
     def source(self) -> npt.NDArray[Any]:
         """Input of the program: uint8 image (H, W, 3), or int16 residual stream (N, D)."""
         return (random_image if self.whole else random_residual)(self.model, self.seed)
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Cases from a range of seeds.
-
-    Attributes:
-        name: of the suite; names of its cases begin with it.
-        seed: a thousand times this one is the first shape's seed, its cases' follow; the next shape has the next one.
-        arrays: lanes and groups of each shape.
-        cases: per shape: one in another schedule, the rest in the accelerator's own.
-    """
-
-    name: str
-    seed: int
-    arrays: tuple[tuple[int, int], ...]
-    cases: int
-
-    def _seed(self, index: int) -> int:
-        return 1000 * (self.seed + index)
-
-    def shapes(self) -> list[HardwareConfig]:
-        """One accelerator per array."""
-        return [
-            draw_shape(random.Random(self._seed(index)), f"{self.name}-{index}", *array)
-            for index, array in enumerate(self.arrays)
-        ]
-
-    def draw(self) -> list[Case]:
-        """All cases, those of one shape in a row."""
-        return [case for index, shape in enumerate(self.shapes()) for case in self._cases_of(index, shape)]
-
-    def _cases_of(self, index: int, shape: HardwareConfig) -> Iterator[Case]:
-        """The last but one is a MoE layer alone on every second shape, the last one has another schedule."""
-        for number in range(self.cases):
-            seed = self._seed(index) + 1 + number
-            rng = random.Random(seed)
-            last = number == self.cases - 1
-            mode = SCHEDULES[index % len(SCHEDULES)] if last else Mode(0)
-            whole = last or number != self.cases - 2 or bool(index % 2)
-            yield draw_case(rng, f"{shape.name}-{number}", shape, seed, mode, whole)
-
-
-DEVELOPMENT = Suite("development", 0, ARRAYS[0::2], 4)
-"""What the cycle model was developed on."""
-HELD_OUT = Suite("held-out", 100, ARRAYS, 5)
-"""What nothing was fitted to."""
 
 
 def power_of_two(most: int) -> int:
@@ -217,3 +171,54 @@ def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, m
         seed=seed,
         mode=int(mode),
     )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Cases from a range of seeds.
+
+    Attributes:
+        name: of the suite; names of its cases begin with it.
+        seed: of the first shape's cases, by SEEDS_PER_SHAPE; the other shapes' follow.
+        shapes: accelerators.
+        cases: per shape: one in another schedule, the rest in the accelerator's own.
+    """
+
+    name: str
+    seed: int
+    shapes: tuple[HardwareConfig, ...]
+    cases: int
+
+    def draw(self) -> list[Case]:
+        """All cases, those of one shape in a row."""
+        return [case for index in range(len(self.shapes)) for case in self._cases_of(index)]
+
+    def _cases_of(self, index: int) -> Iterator[Case]:
+        """The last but one is a MoE layer alone on every second shape, the last one has another schedule."""
+        for number in range(self.cases):
+            seed = SEEDS_PER_SHAPE * (self.seed + index) + 1 + number
+            last = number == self.cases - 1
+            mode = SCHEDULES[index % len(SCHEDULES)] if last else OWN_SCHEDULE
+            whole = last or number != self.cases - 2 or bool(index % 2)
+            name = f"{self.name}-{index}-{number}"
+            yield draw_case(random.Random(seed), name, self.shapes[index], seed, mode, whole)
+
+
+def draw_shapes(name: str, seed: int, arrays: Sequence[tuple[int, int]]) -> tuple[HardwareConfig, ...]:
+    """One accelerator per array, with seeds like those of a suite's shapes."""
+    return tuple(
+        draw_shape(random.Random(SEEDS_PER_SHAPE * (seed + index)), f"{name}-{index}", *array)
+        for index, array in enumerate(arrays)
+    )
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite("development", 0, draw_shapes("development", 0, ARRAYS[0::2]), 4),
+        Suite("held-out", 100, draw_shapes("held-out", 100, ARRAYS), 5),
+        Suite("quick", 200, (DEMO.hardware,) * 4, 3),
+    )
+}
+"""development: what the cycle model was developed on; held-out and quick: what nothing was fitted to. quick needs no
+other compiled accelerator than the other tests do."""
