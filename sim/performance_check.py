@@ -134,7 +134,7 @@ def compare(
 def compare_measured(measured: Measured, model: Model = model_frame) -> Comparison:
     """Model a measured case."""
     routing, mode = Routing(measured.routes), Mode(measured.mode)
-    return compare(measured.name, measured.ops, measured.hardware, routing, measured.frame, mode, model)
+    return compare(measured.name, measured.program, measured.hardware, routing, measured.frame, mode, model)
 
 
 @dataclass(frozen=True)

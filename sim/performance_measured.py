@@ -39,7 +39,7 @@ class Measured(Frozen):
         name: of the case.
         hardware: accelerator and memory.
         mode: value of `Mode`.
-        program: the operations, 64 bytes each in hexadecimal digits.
+        program: the operations.
         chosen: experts that each token chose, (rows, top_k), by the index of the MOE operation; ascending.
         frame: cycles and counters.
     """
@@ -49,14 +49,9 @@ class Measured(Frozen):
     name: str
     hardware: HardwareConfig
     mode: int
-    program: tuple[str, ...]
+    program: tuple[Op, ...]
     chosen: dict[int, list[list[int]]]
     frame: FrameResult
-
-    @property
-    def ops(self) -> tuple[Op, ...]:
-        """The program."""
-        return tuple(Op.decode(bytes.fromhex(text)) for text in self.program)
 
     @property
     def routes(self) -> dict[int, npt.NDArray[np.int64]]:
@@ -121,7 +116,7 @@ def measure_frame(
         name=name,
         hardware=pathway.config.hardware,
         mode=int(mode),
-        program=tuple(op.encode().hex() for op in pathway.program),
+        program=pathway.program,
         chosen=chosen_experts(pathway, source),
         frame=results.frames[0],
     )
