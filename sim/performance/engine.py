@@ -30,8 +30,8 @@ from m3vit.sim.performance.timing import (
 
 Arrive = Callable[[int], float]
 """Says when the next words of the stream have come, given their number."""
-Accept = Callable[[float, int], float]
-"""Says when the last row of a tile can be issued, given the first issue and the tile."""
+Accept = Callable[[float, float, int], float]
+"""Says when the last row of a tile can be issued, given the first and the last issue and the tile."""
 SHORT_ROWS = 4
 """Rows below which a pass holds the next one until its last row is in the array (m3vit_row_issuer short)."""
 
@@ -199,7 +199,7 @@ class Engine:
                 if tile == 0 and chunk == 0 and command.norm:
                     self._follow_norm(turn, command.norm)
             if accept:
-                self._hold(turn, accept(max(first, self.issued - rows + 1), tile))
+                self._hold(turn, accept(first, self.issued, tile))
             self._tile_ends.append(self.issued)
         self._give_back(loaded)
         self._finish(turn, command.drain)

@@ -35,20 +35,19 @@ class Router:
         """When the last token so far was routed."""
         self._idle = 0.0
 
-    def accept(self, first: float, tile: int) -> float:
-        """When the last row of a tile can be issued, if its first one is issued at `first`."""
+    def accept(self, first: float, last: float, tile: int) -> float:
+        """When the last row of a tile can be issued, if the engine issues its rows from `first` to `last`."""
         op, last_tile = self._op, (tile + 1) * self._outputs >= self._op.experts
         experts = op.experts - tile * self._outputs if last_tile else self._outputs
         lane = experts + ROUTER_LANE
         if last_tile and op.flags & Flag.RENORMALISE:
             lane += op.top_k + RENORMALISE
         taken = max(first + OUTPUT_LATENCY, self._idle)
-        last = self._row(taken, op.rows - 1, lane)
-        last = max(last, first + OUTPUT_LATENCY + op.rows - 1)
-        self._idle = last + lane
-        self.routed = self._idle - 1
         waiting = op.rows - 1 - OUTPUT_QUEUE
-        return max(first + op.rows - 1, self._row(taken, waiting, lane) + 1 if waiting >= 0 else 0.0)
+        last = max(last, self._row(taken, waiting, lane) + 1 if waiting >= 0 else 0.0)
+        self._idle = max(self._row(taken, op.rows - 1, lane), last + OUTPUT_LATENCY) + lane
+        self.routed = self._idle - 1
+        return last
 
     def _row(self, first: float, row: int, lane: int) -> float:
         """When a row is taken, if rows always wait: the lanes take one each in turn."""
