@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from m3vit.model.errors import UserError
 from m3vit.scripts.cli import run_verb
+from m3vit.sim.pathway import read_pathways
 from m3vit.sim.performance_cases import SUITES, Suite
 from m3vit.sim.performance_check import (
     CLASS_LIMIT,
@@ -23,20 +24,34 @@ from m3vit.sim.performance_check import (
     Summary,
     class_summaries,
     compare_measured,
+    compare_results,
+    counter_summaries,
     frame_summary,
     missed,
 )
 from m3vit.sim.performance_measured import Measured, measure_cases
+from m3vit.sim.report import image_sha256
+from m3vit.sim.results import RESULTS, check_results, read_results
 from m3vit.sim.simulator import SimulationError
 
-WIDTH = 120
+WIDTH = 150
 DEFAULT = "held-out"
+UNLIMITED = {
+    "compute": "engine multiplies, of frame",
+    "stall_weight": "waits for weights, of frame",
+    "stall_input": "waits for rows, of frame",
+    "stall_output": "waits for consumer, of frame",
+}
+"""Counters of the summary that have no limit."""
 
 
 def validate(
     suite: Annotated[
         str, typer.Option(help=f"One of {', '.join(SUITES)}; the first is what the model was developed on.")
     ] = DEFAULT,
+    pathway: Annotated[
+        list[Path] | None, typer.Option(help="Pathway folder whose verified frames are compared, too; may be repeated.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder; measured frames go into OUT/validation/SUITE.")] = Path("runs"),
 ) -> None:
     """Compare the cycle model with the RTL on random accelerators, models, routers, memories and schedules.
@@ -46,13 +61,29 @@ def validate(
     """
     if suite not in SUITES:
         raise UserError(f"suite '{suite}' is unknown; choose one of {', '.join(SUITES)}")
+    verified = [one for path in pathway or [] for one in verified_frames(path)]
     try:
         measured = [*measured_cases(SUITES[suite], out / "validation" / suite)]
     except SimulationError as error:
         typer.echo(f"m3vit: {error}", err=True)
         raise typer.Exit(1) from error
-    if not print_comparisons([compare_measured(one) for one in measured], f"suite {suite}"):
+    if not print_comparisons([*map(compare_measured, measured), *verified], f"suite {suite}"):
         raise typer.Exit(1)
+
+
+def verified_frames(folder: Path) -> list[Comparison]:
+    """The frames that `m3vit verify` or `bench` ran of a pathway.
+
+    Raises:
+        UserError: there are none, or they are not of this pathway.
+    """
+    pathways, results = read_pathways(folder), read_results(folder / RESULTS)
+    if results is None:
+        raise UserError(f"nothing of {folder} ran in RTL; run `m3vit verify {folder}` first")
+    if results.image_sha256 != image_sha256(pathways):
+        raise UserError(f"{folder / RESULTS} is of another pathway; run `m3vit verify {folder}` again")
+    check_results(results, pathways, folder / RESULTS)
+    return compare_results(results, pathways)
 
 
 def measured_cases(suite: Suite, folder: Path) -> Iterator[Measured]:
@@ -121,6 +152,7 @@ def summary_table(comparisons: Sequence[Comparison]) -> Table:
         table.add_column(column, justify="left" if column in ("what", "worst in") else "right")
     rows: dict[str, Summary] = {"whole frame": frame_summary(comparisons)}
     rows |= {opcode.name: errors for opcode, errors in class_summaries(comparisons).items()}
+    rows |= {UNLIMITED.get(name, name): errors for name, errors in counter_summaries(comparisons).items()}
     for name, errors in rows.items():
         table.add_row(name, str(errors.frames), f"{errors.mean:.2f}", f"{errors.worst:.2f}", errors.name)
     return table

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from m3vit.model.config import HardwareConfig
+from m3vit.sim.cycles import COUNTERS
+from m3vit.sim.pathway import Pathways
 from m3vit.sim.performance import FrameModel, Routing, model_frame
+from m3vit.sim.performance.routing import routing_of_lengths
 from m3vit.sim.performance_measured import Measured
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.regmap import OWN_SCHEDULE, Mode
-from m3vit.sim.results import FrameResult, OpResult
+from m3vit.sim.results import FrameResult, OpResult, Results
 
 FRAME_LIMIT, CLASS_LIMIT = 2.0, 5.0
 """Largest errors, in percent."""
@@ -57,6 +60,8 @@ class Comparison:
         frame: cycles from START to DONE.
         classes: cycles of all operations of an opcode.
         words: DRAM words read and written.
+        counters: cycles in which the engine multiplies, and waits for each of its reasons; errors are percents of the
+            frame. They have no limit.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Comparison:
     frame: Pair
     classes: Mapping[Opcode, Pair]
     words: Pair
+    counters: Mapping[str, Pair]
 
     @property
     def worst_class(self) -> Opcode:
@@ -93,9 +99,14 @@ def class_cycles(program: Sequence[Op], counters: Iterable[OpResult]) -> Counter
     return totals
 
 
-def words(counters: Iterable[OpResult]) -> int:
+def total(name: str, counters: Iterable[OpResult]) -> int:
+    """Sum of one counter over a frame's operations."""
+    return sum(getattr(op, name) for op in counters)
+
+
+def words(counters: Sequence[OpResult]) -> int:
     """DRAM words read and written."""
-    return sum(op.read_words + op.write_words for op in counters)
+    return total("read_words", counters) + total("write_words", counters)
 
 
 def compare(
@@ -128,6 +139,7 @@ def compare(
         frame=Pair(frame.cycles, modelled.cycles),
         classes={opcode: Pair(cycles, predicted[opcode], least) for opcode, cycles in rtl.items()},
         words=Pair(words(frame.ops), words(modelled.ops)),
+        counters={name: Pair(total(name, frame.ops), total(name, modelled.ops), frame.cycles) for name in COUNTERS},
     )
 
 
@@ -135,6 +147,23 @@ def compare_measured(measured: Measured, model: Model = model_frame) -> Comparis
     """Model a measured case."""
     routing, mode = Routing(measured.routes), Mode(measured.mode)
     return compare(measured.name, measured.program, measured.hardware, routing, measured.frame, mode, model)
+
+
+def compare_results(results: Results, pathways: Pathways, model: Model = model_frame) -> list[Comparison]:
+    """Model the frames that `m3vit verify` or `bench` ran, in the accelerator's own schedule.
+
+    Args:
+        results: what they measured; of the routing they hold the queue lengths, and more does not matter.
+        pathways: that they ran.
+        model: the cycle model.
+    """
+    found = []
+    for frame in results.frames:
+        program = pathways.task(frame.task).program
+        routing = routing_of_lengths({op.op: op.queue_lengths for op in frame.ops if op.queue_lengths}, program)
+        name = f"{results.workload}, {frame.task} {frame.image}"
+        found.append(compare(name, program, results.hardware, routing, frame, OWN_SCHEDULE, model))
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,6 +192,13 @@ def summary(errors: Mapping[str, float]) -> Summary:
 def frame_summary(comparisons: Sequence[Comparison]) -> Summary:
     """Of whole frames."""
     return summary({comparison.name: comparison.frame.error for comparison in comparisons})
+
+
+def counter_summaries(comparisons: Sequence[Comparison]) -> dict[str, Summary]:
+    """Of each counter, in percent of the frame, and of the DRAM words."""
+    names = list(comparisons[0].counters)
+    found = {name: summary({c.name: c.counters[name].error for c in comparisons}) for name in names}
+    return found | {"DRAM words": summary({c.name: c.words.error for c in comparisons})}
 
 
 def class_summaries(comparisons: Sequence[Comparison]) -> dict[Opcode, Summary]:

@@ -18,6 +18,7 @@ from m3vit.scripts import validate as verb
 from m3vit.sim import performance_measured
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.golden.executor import Executor, Step
+from m3vit.sim.pathway import read_pathways, write_pathways
 from m3vit.sim.performance import FrameModel, Routing, model_frame
 from m3vit.sim.performance_cases import SCHEDULES, SUITES, Case, rough_cycles
 from m3vit.sim.performance_check import (
@@ -42,8 +43,9 @@ from m3vit.sim.performance_measured import (
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import check_program
 from m3vit.sim.regmap import OWN_SCHEDULE, Mode
-from m3vit.sim.results import FrameResult, OpResult
+from m3vit.sim.results import RESULTS, FrameResult, OpResult
 from m3vit.sim.simulator import fingerprint, frame_bench
+from m3vit.sim.verification import verify, write_results
 
 DEVELOPMENT, HELD_OUT, QUICK = (SUITES[name] for name in ("development", "held-out", "quick"))
 CASES = {case.name: case for suite in SUITES.values() for case in suite.draw()}
@@ -83,7 +85,8 @@ def test_a_model_of_another_memory_is_noticed(measured: dict[str, Measured]) -> 
 
 def test_a_model_of_another_routing_is_noticed(measured: dict[str, Measured]) -> None:
     """With all tokens at the first experts the others are not read: fewer words, and other cycles unless those hide."""
-    several = {name: one for name, one in measured.items() if any(len(op.queue_lengths) > 8 for op in one.frame.ops)}
+    own = {name: one for name, one in measured.items() if not Mode(one.mode) & Mode.TOKEN_ORDER}
+    several = {name: one for name, one in own.items() if any(len(op.queue_lengths) > 8 for op in one.frame.ops)}
     assert several
     found = []
     for name, one in several.items():
@@ -226,9 +229,11 @@ PROGRAM = tuple(Op(opcode=opcode, rows=4) for opcode in (Opcode.LOAD, Opcode.LAY
 
 
 def counters(*cycles: int) -> tuple[OpResult, ...]:
-    zero = dict.fromkeys(("compute", "stall_weight", "stall_input", "stall_output", "experts", "loads"), 0)
+    zero = dict.fromkeys(("stall_weight", "stall_input", "stall_output", "experts", "loads"), 0)
     return tuple(
-        OpResult(op=index, cycles=count, read_words=10, write_words=2 * index, queue_lengths={}, **zero)
+        OpResult(
+            op=index, cycles=count, compute=count // 2, read_words=10, write_words=2 * index, queue_lengths={}, **zero
+        )
         for index, count in enumerate(cycles)
     )
 
@@ -253,6 +258,7 @@ def test_errors_of_a_frame_and_its_classes() -> None:
     }
     assert result.worst_class is Opcode.STORE
     assert (result.words.rtl, result.words.error) == (52, 0)
+    assert result.counters["compute"].error == pytest.approx(0.08)  # 4,983 for 4,975, of 10,000
     assert result.missed() == []
 
 
@@ -288,3 +294,36 @@ def test_summaries() -> None:
     assert (total.frames, total.mean, total.worst, total.name) == (2, pytest.approx(2.0), pytest.approx(3.0), "other")
     assert (classes[Opcode.LINEAR].mean, classes[Opcode.LINEAR].name) == (pytest.approx(0.5), "one")
     assert missed([one, other]) == ["other: the model of the frame is -3.00 % off, the limit is 2 %"]
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pathway that `m3vit verify` ran."""
+    case = next(case for case in QUICK.draw() if case.whole and case.model.moe_layers and not case.mode)
+    folder = tmp_path_factory.mktemp("verified") / "pathway"
+    pathways = case.pathways()
+    write_pathways(pathways, folder)
+    work = (folder / RESULTS).parent
+    write_results(verify(folder, pathways, [case.source()], [*pathways.tasks], work=work), folder / RESULTS)
+    return folder
+
+
+def test_verified_frames_are_compared(verified: Path) -> None:
+    """Queue lengths are enough for the accelerator's own schedule: the same as with the whole routing."""
+    (result,) = verb.verified_frames(verified)
+    pathways = read_pathways(verified)
+    case = next(case for case in QUICK.draw() if case.name == pathways.first.workload)
+    routing = Routing({i: np.array(rows) for i, rows in chosen_experts(pathways.first, case.source()).items()})
+    modelled = model_frame(pathways.first.program, case.hardware, routing)
+    assert result.frame.model == modelled.cycles
+
+
+def test_frames_of_another_pathway_are_refused(verified: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_pathways(QUICK.draw()[0].model_copy(update={"seed": 7}).pathways(), other)
+    with pytest.raises(UserError, match="ran in RTL; run `m3vit verify"):
+        verb.verified_frames(other)
+    (other / RESULTS).parent.mkdir()
+    (other / RESULTS).write_bytes((verified / RESULTS).read_bytes())
+    with pytest.raises(UserError, match="is of another pathway"):
+        verb.verified_frames(other)
