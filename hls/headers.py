@@ -4,7 +4,7 @@
 
 from collections.abc import Iterable
 
-from m3vit.model.config import UNIT_BYTES, WORD_BYTES, HardwareConfig, MemoryConfig
+from m3vit.model.config import MAX_PORTS, UNIT_BYTES, WORD_BYTES, HardwareConfig, MemoryConfig
 from m3vit.model.errors import UserError
 from m3vit.rtl.package import LICENCE
 from m3vit.sim import program, regmap
@@ -39,7 +39,7 @@ def contract_header() -> str:
         "CheckWord": program.CHECK_WORD, "Operands": program.OPERANDS, "MaxOps": program.MAX_OPS,
         "FirstOpcode": min(program.Opcode), "LastOpcode": max(program.Opcode),
         "Renormalise": int(program.Flag.RENORMALISE), "UnitBytes": UNIT_BYTES, "WordBytes": WORD_BYTES,
-        "StripeBytes": STRIPE_BYTES, "Ports": memory.ports, "PortBytes": memory.port_bytes,
+        "StripeBytes": STRIPE_BYTES, "Ports": MAX_PORTS, "PortBytes": memory.port_bytes,
         "RecordBytes": CHANNEL.itemsize, "AccBits": arith.ACC_BITS, "MultiplierBits": arith.MULTIPLIER_BITS,
         "MaxShift": arith.MAX_SHIFT, "GeluIndexBits": linear.GELU_INDEX_BITS, "PixelOffset": embed.PIXEL_OFFSET,
         "MaxCoarse": norm.MAX_COARSE, "RsqrtIndexBits": norm.RSQRT_INDEX_BITS, "RsqrtFirst": norm.RSQRT_FIRST,
@@ -167,7 +167,7 @@ def interface_pragmas() -> str:
     ports = [
         f"#pragma HLS INTERFACE m_axi port = hp{port} bundle = hp{port} offset = off max_widen_bitwidth = 128 "
         "num_read_outstanding = 16 max_read_burst_length = 16"
-        for port in range(MemoryConfig().ports)
+        for port in range(MAX_PORTS)
     ]
     registers = [
         f"#pragma HLS INTERFACE s_axilite port = {argument} bundle = ctrl offset = 0x{offset:04X}"

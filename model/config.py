@@ -129,7 +129,8 @@ class QuantConfig(Frozen):
 class MemoryConfig(Frozen):
     """PS DDR4 behind the HP ports, as the design page fixes it. Cycles are cycles of the accelerator's clock."""
 
-    ports: Literal[4] = 4
+    ports: Literal[1, 2, 4] = 4
+    """AXI ports that the accelerator uses, of the four that the board has."""
     port_bytes: Literal[16] = 16
     efficiency_percent: int = Field(default=80, gt=0, le=100)
     latency_cycles: int = Field(default=64, gt=0)
@@ -161,6 +162,8 @@ SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
 """Part of a board's resources that a design may use and still be placed and routed."""
 WORD_BYTES = 64
 """A DRAM word: one beat over all four ports."""
+MAX_PORTS = 4
+"""Ports that the accelerator's top module has; those beyond `MemoryConfig.ports` stay idle."""
 UNIT_BYTES = 32
 """Inputs of one group of the linear engine. Channels per token and per head are multiples of it."""
 MAX_TILES = 255

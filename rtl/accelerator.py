@@ -2,7 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Text of m3vit_accelerator.sv: the parameters and flat AXI ports of the top module, from one table each."""
 
-from m3vit.model.config import DEMO, HardwareConfig, MemoryConfig
+from operator import attrgetter
+
+from m3vit.model.config import DEMO, MAX_PORTS, HardwareConfig
 from m3vit.rtl.package import LICENCE
 from m3vit.sim.regmap import ADDRESS_BITS
 
@@ -17,13 +19,14 @@ PARAMETERS = {
     "STREAM_WORDS": ("StreamWords", "stream_words", "weight stream buffer in words of 32 x GROUPS bytes"),
     "LEND_WORDS": ("LendWords", "lend_words", "words of the key-value buffer that the stream may use"),
     "ROUTER_LANES": ("RouterLanes", "router_lanes", "tokens routed side by side"),
+    "PORTS": ("Ports", "memory.ports", "AXI ports in use: 1, 2 or 4"),
 }
 """Parameter of m3vit_accelerator -> parameter of the modules, field of HardwareConfig, meaning."""
 
 
 def parameters(hardware: HardwareConfig) -> dict[str, int]:
     """Values of the top module's parameters for one hardware config."""
-    return {name: getattr(hardware, field) for name, (_, field, _) in PARAMETERS.items()}
+    return {name: attrgetter(field)(hardware) for name, (_, field, _) in PARAMETERS.items()}
 
 
 # AXI4 master port: name, width, direction, and how it connects to the structs of port {p}. Constants have no struct.
@@ -94,7 +97,7 @@ def accelerator() -> str:
     ports = [port("input", 1, "aclk"), port("input", 1, "aresetn")]
     ports += [port(way, width, f"s_axi_ctrl_{name}") for name, width, way, _ in SLAVE]
     connect, assign = [], []
-    for p in range(MemoryConfig().ports):
+    for p in range(MAX_PORTS):
         for name, width, way, struct in MASTER:
             flat = f"m_axi_hp{p}_{name}"
             ports.append(port(way, width, flat))
@@ -115,10 +118,10 @@ def accelerator() -> str:
         f"#(\n{values}\n) (",
         ",\n".join(ports),
         ");",
-        "  axi_read_req_t [Ports-1:0] read_req;",
-        "  axi_read_rsp_t [Ports-1:0] read_rsp;",
-        "  axi_write_req_t [Ports-1:0] write_req;",
-        "  axi_write_rsp_t [Ports-1:0] write_rsp;",
+        "  axi_read_req_t [MaxPorts-1:0] read_req;",
+        "  axi_read_rsp_t [MaxPorts-1:0] read_rsp;",
+        "  axi_write_req_t [MaxPorts-1:0] write_req;",
+        "  axi_write_rsp_t [MaxPorts-1:0] write_rsp;",
         "",
         f"  m3vit_core #(\n{inner}\n  ) u_core (",
         "      .clk_i(aclk),",

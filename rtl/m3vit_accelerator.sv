@@ -15,7 +15,8 @@ module m3vit_accelerator
     parameter int unsigned MAX_BLOCK = 80,  ///< query rows per attention block
     parameter int unsigned STREAM_WORDS = 512,  ///< weight stream buffer in words of 32 x GROUPS bytes
     parameter int unsigned LEND_WORDS = 128,  ///< words of the key-value buffer that the stream may use
-    parameter int unsigned ROUTER_LANES = 8  ///< tokens routed side by side
+    parameter int unsigned ROUTER_LANES = 8,  ///< tokens routed side by side
+    parameter int unsigned PORTS = 4  ///< AXI ports in use: 1, 2 or 4
 ) (
     input  logic aclk,
     input  logic aresetn,
@@ -156,10 +157,10 @@ module m3vit_accelerator
     output logic m_axi_hp3_bready,
     output logic irq_o
 );
-  axi_read_req_t [Ports-1:0] read_req;
-  axi_read_rsp_t [Ports-1:0] read_rsp;
-  axi_write_req_t [Ports-1:0] write_req;
-  axi_write_rsp_t [Ports-1:0] write_rsp;
+  axi_read_req_t [MaxPorts-1:0] read_req;
+  axi_read_rsp_t [MaxPorts-1:0] read_rsp;
+  axi_write_req_t [MaxPorts-1:0] write_req;
+  axi_write_rsp_t [MaxPorts-1:0] write_rsp;
 
   m3vit_core #(
       .Lanes(LANES),
@@ -171,7 +172,8 @@ module m3vit_accelerator
       .MaxBlock(MAX_BLOCK),
       .StreamWords(STREAM_WORDS),
       .LendWords(LEND_WORDS),
-      .RouterLanes(ROUTER_LANES)
+      .RouterLanes(ROUTER_LANES),
+      .Ports(PORTS)
   ) u_core (
       .clk_i(aclk),
       .rst_ni(aresetn),

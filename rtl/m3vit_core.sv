@@ -14,7 +14,8 @@ module m3vit_core
     parameter int unsigned MaxBlock = 80,
     parameter int unsigned StreamWords = 512,
     parameter int unsigned LendWords = 128,
-    parameter int unsigned RouterLanes = 4
+    parameter int unsigned RouterLanes = 4,
+    parameter int unsigned Ports = 4
 ) (
     input  logic                       clk_i,
     input  logic                       rst_ni,
@@ -33,10 +34,10 @@ module m3vit_core
     output logic                [31:0] rdata_o,
     output logic                       rvalid_o,
     input  logic                       rready_i,
-    output axi_read_req_t  [Ports-1:0] read_o,     ///< AXI4
-    input  axi_read_rsp_t  [Ports-1:0] read_i,
-    output axi_write_req_t [Ports-1:0] write_o,
-    input  axi_write_rsp_t [Ports-1:0] write_i,
+    output axi_read_req_t  [MaxPorts-1:0] read_o,     ///< AXI4
+    input  axi_read_rsp_t  [MaxPorts-1:0] read_i,
+    output axi_write_req_t [MaxPorts-1:0] write_o,
+    input  axi_write_rsp_t [MaxPorts-1:0] write_i,
     output logic                       irq_o
 );
   run_t run;
@@ -290,7 +291,9 @@ module m3vit_core
       .ready_i       (checked_ready),
       .error_o       (address_error)
   );
-  m3vit_dma_read u_dma_read (
+  m3vit_dma_read #(
+      .Ports(Ports)
+  ) u_dma_read (
       .clk_i,
       .rst_ni     (core_rst_n),
       .flush_i    (flush),
@@ -305,11 +308,19 @@ module m3vit_core
       .ready_i    (read_ready),
       .error_o    (read_error),
       .idle_o     (read_idle),
-      .axi_o      (read_o),
-      .axi_i      (read_i)
+      .axi_o      (read_o[Ports-1:0]),
+      .axi_i      (read_i[Ports-1:0])
   );
+  if (Ports < MaxPorts) begin : gen_idle_ports
+    logic unused_ports;
+    assign read_o[MaxPorts-1:Ports] = '0;
+    assign write_o[MaxPorts-1:Ports] = '0;
+    assign unused_ports = ^{read_i[MaxPorts-1:Ports], write_i[MaxPorts-1:Ports]};
+  end
   assign read_ready = read_dest == LoadOp || data_ready;
-  m3vit_dma_write u_dma_write (
+  m3vit_dma_write #(
+      .Ports(Ports)
+  ) u_dma_write (
       .clk_i,
       .rst_ni (core_rst_n),
       .flush_i(flush),
@@ -322,8 +333,8 @@ module m3vit_core
       .done_o (stored),
       .error_o(write_error),
       .idle_o (write_idle),
-      .axi_o  (write_o),
-      .axi_i  (write_i)
+      .axi_o  (write_o[Ports-1:0]),
+      .axi_i  (write_i[Ports-1:0])
   );
 
   // In ModeTokenOrder the stream is a cache from a layer's first queue to its end.

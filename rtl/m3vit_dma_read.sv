@@ -2,11 +2,13 @@
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
 /// Reads linear DRAM regions over all ports and delivers one in-order stream of words, tagged with the job's
-/// destination. Address bits 9:8 choose the port, so a 1,024-byte stripe keeps all four busy. Several bursts per port
+/// destination. The address bits from 8 on choose the port, so a 1,024-byte stripe keeps all busy. Several bursts per port
 /// are under way to cover the memory's latency. After flush_i the stream is empty; idle_o tells when AXI is quiet.
 module m3vit_dma_read
   import m3vit_pkg::*;
-(
+#(
+    parameter int unsigned Ports = 4  ///< in use: 1, 2 or 4
+) (
     input  logic                      clk_i,
     input  logic                      rst_ni,
     input  logic                      flush_i,
@@ -24,7 +26,7 @@ module m3vit_dma_read
     output axi_read_req_t [Ports-1:0] axi_o,
     input  axi_read_rsp_t [Ports-1:0] axi_i
 );
-  typedef logic [$clog2(Ports)-1:0] port_t;
+  typedef logic [Ports > 1 ? $clog2(Ports)-1 : 0:0] port_t;
   typedef struct packed {
     port_t port;
     logic [2:0] words;
@@ -46,7 +48,7 @@ module m3vit_dma_read
   burst_t burst, head;
   logic order_ready, order_valid, order_take, issue;
 
-  assign port = addr_q[8+:$bits(port_t)];
+  assign port = Ports > 1 ? addr_q[8+:$bits(port_t)] : '0;
   always_comb begin
     words = 3'd4 - 3'(addr_q[7:6]);
     if (left_q < words_t'(words)) words = 3'(left_q);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: 2026 The m3vit authors
 
-/// Writes a stream of words to a linear DRAM region over all ports, in 256-byte bursts chosen by address bits 9:8.
+/// Writes a stream of words to a linear DRAM region over all ports, in 256-byte bursts chosen by the address bits from 8 on.
 /// done_o pulses when the memory has answered every burst of the job.
 module m3vit_dma_write
   import m3vit_pkg::*;
-(
+#(
+    parameter int unsigned Ports = 4  ///< in use: 1, 2 or 4
+) (
     input  logic                       clk_i,
     input  logic                       rst_ni,
     input  logic                       flush_i,      ///< forget the job; started bursts end
@@ -21,7 +23,7 @@ module m3vit_dma_write
     output axi_write_req_t [Ports-1:0] axi_o,
     input  axi_write_rsp_t [Ports-1:0] axi_i
 );
-  typedef logic [$clog2(Ports)-1:0] port_t;
+  typedef logic [Ports > 1 ? $clog2(Ports)-1 : 0:0] port_t;
 
   logic active_q, sent_q;
   addr_t addr_q, burst_addr_q;
@@ -31,7 +33,7 @@ module m3vit_dma_write
   logic last, take;
   logic [Ports-1:0] port_ready, port_error, port_idle;
 
-  assign port = addr_q[8+:$bits(port_t)];
+  assign port = Ports > 1 ? addr_q[8+:$bits(port_t)] : '0;
   assign last = addr_q[7:6] == 2'd3 || left_q == words_t'(1);
   assign ready_o = active_q && port_ready[port];
   assign take = valid_i && ready_o;

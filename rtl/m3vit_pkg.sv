@@ -5,7 +5,7 @@
 /// Constants and types shared by all modules. Sources: model/config.py, sim/golden, sim/program.py, sim/regmap.py.
 package m3vit_pkg;
   localparam int unsigned WordBytes = 64;
-  localparam int unsigned Ports = 4;
+  localparam int unsigned MaxPorts = 4;
   localparam int unsigned PortBits = 128;
   localparam int unsigned BurstBytes = 256;
   localparam int unsigned AccBits = 27;

@@ -4,7 +4,7 @@
 
 from enum import IntEnum
 
-from m3vit.model.config import UNIT_BYTES, WORD_BYTES, MemoryConfig
+from m3vit.model.config import MAX_PORTS, UNIT_BYTES, WORD_BYTES, MemoryConfig
 from m3vit.sim import program, regmap
 from m3vit.sim.golden import arith, linear, moe
 
@@ -348,7 +348,7 @@ def constants() -> dict[str, int]:
     memory = MemoryConfig()
     return {
         "WordBytes": WORD_BYTES,
-        "Ports": memory.ports,
+        "MaxPorts": MAX_PORTS,
         "PortBits": 8 * memory.port_bytes,
         "BurstBytes": 256,
         "AccBits": arith.ACC_BITS,

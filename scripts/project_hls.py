@@ -10,7 +10,8 @@ from typing import Any
 
 from m3vit.hls.csim import ap_types, kernel_files
 from m3vit.hls.headers import CONFIG_HEADER, config_header
-from m3vit.model.config import HardwareConfig
+from m3vit.model.config import MAX_PORTS, HardwareConfig
+from m3vit.model.errors import UserError
 from m3vit.scripts.project_vectors import Vector
 from m3vit.sim import regmap
 from m3vit.sim.host_image import UNIT
@@ -46,6 +47,11 @@ def write_hls(pathways: Pathways, vectors: Mapping[str, Vector], folder: Path) -
         UserError: the C++ does not work with this hardware, or hls4ml, from which ap_types come, is not installed.
     """
     hardware = pathways.first.config.hardware
+    if hardware.memory.ports != MAX_PORTS:
+        raise UserError(
+            f"hardware '{hardware.name}' uses {hardware.memory.ports} of {MAX_PORTS} AXI ports, the HLS accelerator "
+            "always all of them; export for a design that does, or choose --backend rtl"
+        )
     write_sources(hardware, folder / "src")
     write_ap_types(folder / "src", folder / "ap_types")
     (folder / "test").mkdir()

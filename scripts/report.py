@@ -11,29 +11,49 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.errors import write_atomically
+from m3vit.model.errors import UserError, write_atomically
 from m3vit.scripts.cli import run_verb
-from m3vit.sim.energy import load_constants
+from m3vit.scripts.report_compare import write_comparison
+from m3vit.scripts.report_inputs import read_inputs
 from m3vit.sim.figures import MISSING, number
-from m3vit.sim.pathway import read_pathways
-from m3vit.sim.report import Inputs, build_report, image_sha256
+from m3vit.sim.report import build_report
 from m3vit.sim.report_page import render
-from m3vit.sim.results import RESULTS, check_results, read_results
 
 COLUMNS = ("task", "GMAC", "wrong", "cycles", "x bound", "~mJ", "float", "int8", "metric")
-"""Of the printed table; cycles are those of the RTL, ~ marks what is modelled."""
+"""Of the printed table; ~ marks what is modelled."""
+COMPARISON = Path("runs") / "compare"
+"""Where a comparison goes by default."""
 
 
 def report(
-    pathway: Annotated[Path, typer.Argument(help="Pathway folder written by `m3vit export`.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the report; PATHWAY/report by default.")] = None,
+    pathway: Annotated[Path | None, typer.Argument(help="Pathway folder written by `m3vit export`.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; by default PATHWAY/report, or runs/compare.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Compare two pathway folders or report.json files instead."),
+    ] = None,
     energy_constants: Annotated[
         Path | None, typer.Option(help="TOML table of energy constants in place of the built-in one.")
     ] = None,
 ) -> None:
     """Write report.json and report.html: FLOPs, cycles against their bound, memory, energy, per task."""
+    if (pathway is None) == (compare is None):
+        raise UserError("give either one PATHWAY or --compare A B")
+    if compare is not None:
+        write_comparison(*compare, out or COMPARISON, energy_constants)
+    if pathway is not None:
+        write_report(pathway, out or pathway / "report", energy_constants)
+
+
+def write_report(pathway: Path, folder: Path, energy_constants: Path | None) -> None:
+    """Write report.json and report.html of a pathway folder and print the figures that matter most.
+
+    Raises:
+        UserError: the pathways, the results or the constants are damaged.
+    """
     tree = build_report(read_inputs(pathway, energy_constants))
-    folder = out or pathway / "report"
     write_atomically(folder / "report.json", (json.dumps(tree, indent=1) + "\n").encode())
     write_atomically(folder / "report.html", render(tree).encode())
     print_table(tree)
@@ -41,20 +61,6 @@ def report(
     if state["state"] != "verified":
         typer.echo(f"{state['sentence']} To measure cycles, run: {state['command']}")
     typer.echo(f"wrote {folder / 'report.html'} and report.json")
-
-
-def read_inputs(folder: Path, energy_constants: Path | None) -> Inputs:
-    """Read everything that a report is made of.
-
-    Raises:
-        UserError: the pathways, the results or the constants are damaged.
-    """
-    pathways = read_pathways(folder)
-    results = read_results(folder / RESULTS)
-    stale = results is not None and results.image_sha256 != image_sha256(pathways)
-    if results is not None and not stale:
-        check_results(results, pathways, folder / RESULTS)
-    return Inputs(pathways, None if stale else results, stale, load_constants(energy_constants), folder)
 
 
 def print_table(tree: dict[str, Any]) -> None:
@@ -75,11 +81,12 @@ def print_table(tree: dict[str, Any]) -> None:
 
 def _cells(task: dict[str, Any]) -> tuple[str, ...]:
     energy, scores = task["energy"], task["accuracy"]
+    mark = "~" if task["kinds"]["cycles.total"] == "modelled" else ""
     return (
         number(task["flops"]["task_gmac"]),
         number(task["verification"]["golden_vs_rtl_mismatches"]),
-        number(task["cycles"]["total"]),
-        number(task["cycles"]["ratio_to_bound"]),
+        mark + number(task["cycles"]["total"]),
+        mark + number(task["cycles"]["ratio_to_bound"]),
         number(energy["nominal_mj"]),
         number(scores["float"]),
         number(scores["int8"]),

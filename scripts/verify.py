@@ -50,7 +50,8 @@ def verify(
 ) -> None:
     """Run whole frames of every task in RTL and in HLS C-simulation and compare each element with golden.
 
-    Writes PATHWAY/verification/results.json, the event trace and, with --wave, the waveform. A run that was killed
+    Writes PATHWAY/verification/results.json, the event trace, the routing for `m3vit estimate` and, with --wave, the
+    waveform. A run that was killed
     continues where it stopped. With --mode, --stall or --wave only the RTL runs and results.json is left as it is, for
     the report speaks of the accelerator's own schedule. Exit code 1 if anything differs from golden.
     """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from m3vit import __version__
 from m3vit.model.config import HardwareConfig
@@ -16,15 +16,16 @@ from m3vit.sim.bound import weight_bytes
 from m3vit.sim.cycles import Task, cycles, seconds
 from m3vit.sim.energy import Activity, Constants, energy, on_chip_traffic
 from m3vit.sim.flops import entries, flops, macs, vector_elements
+from m3vit.sim.memory_map import image_map, on_chip_map
+from m3vit.sim.op_classes import Kind, kind_of_source, moved, source_of
 from m3vit.sim.pathway import Accuracy, Pathways
-from m3vit.sim.program import OP_BYTES, Op
+from m3vit.sim.program import Op
 from m3vit.sim.program_check import expert_bytes
+from m3vit.sim.report_schema import REPORT_VERSION
 from m3vit.sim.resources import MEMORIES, estimate, on_chip_bytes
 from m3vit.sim.results import FrameResult, Results
+from m3vit.sim.roofline import roofline
 from m3vit.sim.synthesis import BLOCKS, count, count_command
-
-REPORT_VERSION = 2
-Kind = Literal["measured", "counted", "modelled", "assumed"]
 
 PUBLISHED_PJ_PER_MAC: tuple[tuple[str, str, float], ...] = (
     ("Edge-MoE, ZCU102, W16 A32", "arXiv 2305.18691", 403),
@@ -76,6 +77,7 @@ def build_report(inputs: Inputs) -> dict[str, Any]:
         "hardware": inputs.hardware.model_dump(mode="json"),
         "verification_state": verification_state(inputs),
         "verified": verified(inputs.results),
+        "memory_map": {"image": image_map(inputs.pathways), "on_chip": on_chip_map(inputs.hardware)},
         "timeline": inputs.results.timeline.model_dump() if inputs.results and inputs.results.timeline else None,
         "assumptions": assumptions(inputs.hardware, inputs.constants),
         "published": [
@@ -95,17 +97,16 @@ def task_report(inputs: Inputs, name: str) -> dict[str, Any]:
     return {
         "workload": pathway.workload,
         "task": name,
-        "verification": verification(inputs.results, task.frames),
+        "verification": verification(inputs.results, task.measured),
         "cycles": figures,
+        "roofline": roofline(figures, inputs.hardware),
         "task_switch": task_switch(inputs.results),
         "memory": memory(task, figures),
         "flops": asdict(counts),
         "energy": frame_energy(task, figures, inputs.constants),
         "resources": used,
         "accuracy": accuracy(pathway.accuracy),
-        "kinds": kinds(
-            ran=bool(task.frames), scored=pathway.accuracy is not None, synthesised=used["blocks"] is not None
-        ),
+        "kinds": kinds(figures, scored=pathway.accuracy is not None, synthesised=used["blocks"] is not None),
     }
 
 
@@ -168,14 +169,16 @@ def memory(task: Task, figures: dict[str, Any]) -> dict[str, Any]:
     program, hardware = task.pathway.program, task.hardware
     moe = [program[index] for index in task.moe_ops]
     used = task.experts_used
-    moved = rtl_bytes(figures) if task.frames else None
+    counted = source_of(figures["per_op"])
+    traffic = rtl_bytes(figures) if counted else None
     return {
         "on_chip_bytes": on_chip_bytes(hardware),
         "on_chip_items": {name: -(-make(hardware).bits // 8) for name, make in MEMORIES.items()},
         "weights_bytes": sum(weight_bytes(op, hardware) for op in program),
-        "dram_bytes_per_frame": figures["bytes"] if moved is None else moved,
+        "dram_bytes_per_frame": figures["bytes"] if traffic is None else traffic,
         "bound_dram_bytes": figures["bytes"],
-        "rtl_dram_bytes": moved,
+        "rtl_dram_bytes": traffic if counted == "rtl" else None,
+        "model_dram_bytes": traffic if counted == "model" else None,
         "image_bytes": task.pathway.image.size,
         "moe_expert_bytes_read": sum(
             used.get(index, program[index].experts) * _expert(program[index], hardware) for index in task.moe_ops
@@ -189,8 +192,7 @@ def memory(task: Task, figures: dict[str, Any]) -> dict[str, Any]:
 
 def rtl_bytes(figures: dict[str, Any]) -> float:
     """Bytes that a frame moved in RTL, a mean over frames: the counters' words and the program itself."""
-    rows = figures["per_op"]
-    return float(len(rows) * OP_BYTES + sum(row["read_bytes"] + row["write_bytes"] for row in rows))
+    return sum(moved(row) for row in figures["per_op"])
 
 
 def _expert(op: Op, hardware: HardwareConfig) -> int:
@@ -253,16 +255,24 @@ def accuracy(scores: Accuracy | None) -> dict[str, Any]:
     }
 
 
-def kinds(ran: bool, scored: bool, synthesised: bool) -> dict[str, Kind | None]:
-    """How each group of figures came about; None where there is no figure."""
+def kinds(figures: dict[str, Any], scored: bool, synthesised: bool) -> dict[str, Kind | None]:
+    """How each group of figures came about; None where there is no figure.
+
+    Args:
+        figures: the `cycles` part, whose sources decide.
+        scored: the accuracy was measured at export.
+        synthesised: Yosys counted the resources.
+    """
+    ran = figures["source"] == "rtl"
     rtl: Kind | None = "measured" if ran else None
+    total: Kind | None = kind_of_source(figures["source"]) if figures["total"] is not None else None
     return {
         "verification": rtl,
-        "cycles.total": rtl,
-        "cycles.per_op": rtl,
+        "cycles.total": total,
+        "cycles.per_op": kind_of_source(source_of(figures["per_op"])),
         "cycles.bound": "modelled",
-        "cycles.ratio_to_bound": rtl,
-        "cycles.latency_ms": "assumed" if ran else None,
+        "cycles.ratio_to_bound": total,
+        "cycles.latency_ms": "assumed" if total else None,
         "cycles.bound_latency_ms": "modelled",
         "cycles.clock_mhz": "assumed",
         "task_switch": rtl,

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Renders the report as one self-contained HTML page: no script, no network, no external font or picture."""
+"""Renders the report, or a comparison of two, as one HTML page without scripts or anything from elsewhere."""
 
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from m3vit.sim import figures
+from m3vit.sim.figures import bars, energy, heat, memory, roofline, timeline, words
+from m3vit.sim.op_classes import by_opcode, kind_of_source
 
-PAGE = "report.html.j2"
+PAGE, COMPARISON = "report.html.j2", "compare.html.j2"
 
 
 def _source(name: str) -> str:
@@ -21,22 +22,31 @@ def environment() -> Environment:
     made = Environment(
         loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"num": figures.number, "size": figures.size}
+    made.filters |= {"num": words.number, "size": words.size, "kind": kind_of_source}
     made.globals |= {
-        "cycle_stack": figures.cycle_stack,
-        "cycle_legend": figures.CYCLE_LEGEND,
-        "energy_stack": figures.energy_stack,
-        "stack": figures.stack,
-        "heat": figures.heat,
-        "columns": figures.columns,
-        "timeline_svg": figures.timeline_svg,
-        "by_opcode": figures.by_opcode,
-        "share_percent": figures.share_percent,
-        "energy_css": figures.ENERGY_CSS,
+        "bars": bars,
+        "by_opcode": by_opcode,
+        "energies": energy,
+        "heats": heat,
+        "kinds_of": kinds_of,
+        "memories": memory,
+        "roofs": roofline,
+        "timeline_svg": timeline.timeline_svg,
     }
     return made
 
 
+def kinds_of(tasks: dict[str, Any], group: str) -> list[str | None]:
+    """The kinds that a group of figures has in the tasks, each once: tasks that ran in RTL stand beside others."""
+    return list(dict.fromkeys(task["kinds"][group] for task in tasks.values()))
+
+
 def render(report: dict[str, Any]) -> str:
     """The page of a report made by `m3vit.sim.report.build_report`."""
-    return environment().get_template(PAGE).render(report=report)
+    return environment().get_template(PAGE).render(report=report, version=report["m3vit"], panels=list(report["tasks"]))
+
+
+def render_comparison(tree: dict[str, Any]) -> str:
+    """The page of a comparison made by `m3vit.sim.comparison.compare`."""
+    panels = [pair["a"] if pair["a"] == pair["b"] else f"{pair['a']}, {pair['b']}" for pair in tree["pairs"]]
+    return environment().get_template(COMPARISON).render(tree=tree, version=tree["m3vit"], panels=panels)

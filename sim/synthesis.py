@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,7 @@ def below(module: str) -> set[str]:
 
 def parameters(module: str, hardware: HardwareConfig) -> dict[str, int]:
     """Values of a block's parameters."""
-    values = {name: getattr(hardware, field) for name, field, _ in PARAMETERS.values()}
+    values = {name: attrgetter(field)(hardware) for name, field, _ in PARAMETERS.values()}
     names = re.findall(r"\bparameter int unsigned (\w+)", modules()[module].split(") (", 1)[0])
     return {name: values[name] for name in names if name in values}
 

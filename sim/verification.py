@@ -30,6 +30,8 @@ from m3vit.sim.cosim import DRAM_VARIABLE
 from m3vit.sim.driver import AcceleratorError
 from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import Pathways
+from m3vit.sim.performance.routing import routing_of_queues
+from m3vit.sim.performance.trace import TRACE, TracedFrame, write_trace
 from m3vit.sim.regmap import OWN_SCHEDULE, Mode
 from m3vit.sim.report import image_sha256
 from m3vit.sim.results import FrameResult, OpResult, Results, TaskSwitch, Timeline, expected_experts
@@ -52,14 +54,19 @@ class Case:
         image: index of the image.
         source: uint8 image (H, W, 3), or int16 residual stream (N, D) for a program that begins with LOAD.
         expected: int16 result (R, C).
-        queue_lengths: for each operation, tokens per expert that has any.
+        queues: for each operation, the tokens of every expert that has any.
     """
 
     task: TaskName
     image: int
     source: npt.NDArray[Any]
     expected: npt.NDArray[np.int16]
-    queue_lengths: list[dict[int, int]]
+    queues: list[dict[int, list[int]]]
+
+    @property
+    def queue_lengths(self) -> list[dict[int, int]]:
+        """For each operation, tokens per expert that has any."""
+        return [{expert: len(tokens) for expert, tokens in queues.items()} for queues in self.queues]
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,8 @@ def golden_case(executor: Executor, task: TaskName, number: int, source: npt.NDA
     """Run golden on one input of one task."""
     steps: list[Step] = []
     expected = executor.run(source, steps.append).output_NC
-    lengths = [{queue.expert: len(queue.token_Q) for queue in step.queues} for step in steps]
-    return Case(task, number, source, expected, lengths)
+    queues = [{queue.expert: queue.token_Q.tolist() for queue in step.queues} for step in steps]
+    return Case(task, number, source, expected, queues)
 
 
 def make_schedule(cases: Sequence[Case], rounds: int = 1) -> Schedule:
@@ -282,6 +289,17 @@ def task_switch(outcomes: Sequence[Outcome]) -> TaskSwitch | None:
     )
 
 
+def write_routing(path: Path, pathways: Pathways, cases: Iterable[Case]) -> None:
+    """Write the routing that golden formed on every case, for the cycle model."""
+    frames = [
+        TracedFrame.of(
+            case.task, case.image, routing_of_queues(dict(enumerate(case.queues)), pathways.task(case.task).program)
+        )
+        for case in cases
+    ]
+    write_trace(path, pathways.first.workload, frames)
+
+
 def first_timeline(work: Path, pathways: Pathways, case: Case) -> Timeline | None:
     """The trace of the schedule's first frame; None if a killed run left none."""
     path = work / "events-0.txt"
@@ -326,7 +344,7 @@ def verify(
         pathways: its contents.
         sources: uint8 images, or residual streams for programs that begin with LOAD.
         tasks: which tasks.
-        work: folder for logs, outcomes, the event trace and the waveform.
+        work: folder for logs, outcomes, the event trace, the routing trace and the waveform.
         mode: schedule of the accelerator.
         stall_percent: chance that the memory withholds a handshake in a cycle.
         waves: debug model, writes a waveform.
@@ -341,6 +359,7 @@ def verify(
     cases = golden_cases(pathways, sources, tasks)
     if not cases:
         raise UserError("there is nothing to verify: choose at least one image and one task")
+    write_routing(work / TRACE.name, pathways, cases)
     schedule = make_schedule(cases, switch_rounds)
     hardware = pathways.first.config.hardware
     bench = frame_bench(hardware, waves=waves)

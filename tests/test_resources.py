@@ -51,7 +51,7 @@ def test_dsps_are_the_sum_of_their_table() -> None:
         ({"stream_words": 32}, "greater than or equal to 64"),
         ({"max_block": 1}, "greater than 1"),
         ({"lanes": 32, "max_dim": 4096}, "max_dim 4096 must be at most 4080"),
-        ({"memory": {"ports": 2}}, "Input should be 4"),
+        ({"memory": {"ports": 3}}, "Input should be 1, 2 or 4"),
     ],
 )
 def test_illegal_hardware_is_refused(changes: dict[str, Any], message: str) -> None:

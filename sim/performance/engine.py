@@ -260,6 +260,7 @@ class Engine:
         if self.turns:  # until then the operation before counts as the oldest
             self.turns[-1].stall_input += head - 1 - self.turns[-1].end
             self.turns[-1].end = head - 1
+        self.issued = head - 1
         if norm := command.norm:
             self.norm_start = max(head, norm.posted + 1, self.quiet, norm.loaded + 1, self.norm_end + 1)
             self.norm_end = self.norm_start + (norm.rows + 1) * norm.granules + NORM_PIPELINE

@@ -104,7 +104,7 @@ class Executor:
                 self._store(index, op)
 
     def _patch_embed(self, index: int, op: Op) -> None:
-        patch, height, width, columns, _ = op.operands
+        patch, height, width, columns = op.operands[:4]
         self.loader.residual(index, op.rows * op.out_features // UNIT_BYTES)
         pixels = 3 * height * width // WORD_BYTES
         ready = self.loader.image(index, pixels, cycles_per_word(patch, columns, self.hardware.inputs))
@@ -198,7 +198,7 @@ class Executor:
         source, norm = self.gelu_table(index), self.norm()
         for _ in range(op.experts):
             self.loader.stream_job(index, expert_words(op.in_features, op.out_features, self.hardware))
-            self.expert(index, op, op.rows, source, norm)
+            self.expert(index, op, op.rows, self.push(), source, norm)
             self.loader.done()
             norm = None
 
@@ -207,9 +207,9 @@ class Executor:
         index: int,
         op: Op,
         rows: int,
+        pushed: float,
         source: float,
         norm: NormStart | None = None,
-        ready: float = 0.0,
         arrive: Arrive | None = None,
     ) -> float:
         """Both layers of an expert or slice; returns when the second command entered the queues.
@@ -218,9 +218,9 @@ class Executor:
             index: of the operation.
             op: the operation.
             rows: tokens.
+            pushed: when the first command entered the queues.
             source: when the GELU table is complete.
             norm: before the first layer.
-            ready: when the queue is complete.
             arrive: the words' arrival in place of the stream's.
         """
         hidden, dim = op.out_features, op.in_features
@@ -229,7 +229,7 @@ class Executor:
             index, rows, ceil_div(dim, inputs), ceil_div(hidden, lanes), norm=norm, source=source, gelu=True
         )
         second = Command(index, rows, ceil_div(hidden, inputs), ceil_div(dim, lanes), RESIDUAL_DRAIN, Fence.LAST)
-        self.engine.linear(first, self.push(ready), self.loader.seek, arrive)
+        self.engine.linear(first, pushed, self.loader.seek, arrive)
         pushed = self.push()
         self.engine.linear(second, pushed, 0.0, arrive)
         return pushed

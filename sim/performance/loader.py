@@ -99,8 +99,10 @@ class Loader:
 
     def receive(self, words: int, period: float) -> float:
         """Take `words` DRAM words of the last job, at least `period` cycles apart; returns when the last has come."""
-        reader, time = self._stream.reader, 0.0
-        for first in range(0, words, CHUNK):
+        reader = self._stream.reader
+        time = reader.deliver(1)
+        reader.taken(time)
+        for first in range(1, words, CHUNK):
             part = min(CHUNK, words - first)
             time = max(reader.deliver(part), time + part * period)
             reader.taken(time)

@@ -58,8 +58,9 @@ class MoeLayer:
             return
         builder = QueueBuilder(op.rows, self._routed, 0 in self._lengths)
         for expert, rows in self._lengths.items():
-            self._reach(expert)
-            taken = executor.expert(self._index, op, rows, self._source, ready=builder.ready, arrive=self._arrive)
+            pushed = executor.push(builder.ready)
+            self._reach(expert, pushed)
+            taken = executor.expert(self._index, op, rows, pushed, self._source, arrive=self._arrive)
             self._loaded()
             builder.take(taken)
             builder.release(executor.engine.issued + OUTPUT_LATENCY)
@@ -97,7 +98,8 @@ class MoeLayer:
 
     def _visit(self, begin: float) -> Turn:
         executor = self._run
-        executor.expert(self._index, self._op, 1, self._source, ready=begin + CACHE_LOOK, arrive=at_once)
+        pushed = executor.push(begin + CACHE_LOOK)
+        executor.expert(self._index, self._op, 1, pushed, self._source, arrive=at_once)
         return executor.engine.turns[-1]
 
     def _route(self) -> float:
@@ -117,10 +119,10 @@ class MoeLayer:
         executor.engine.quiet = max(executor.engine.quiet, router.routed + 1)
         return router.routed
 
-    def _reach(self, expert: int) -> None:
+    def _reach(self, expert: int, pushed: float) -> None:
         """The feeder seeks an expert: skips what was loaded in vain; the loader loads the expert."""
         while self._next < expert:
-            self._pass()
+            self._pass(pushed)
         self._load(expert)
 
     def _loaded(self) -> None:
@@ -128,11 +130,11 @@ class MoeLayer:
             self._run.loader.done()
         self._run.loader.seek = 0.0
 
-    def _pass(self) -> None:
+    def _pass(self, pushed: float) -> None:
         """The loader looks at an expert without tokens."""
         if self._guess and not self._run.experts_on_chip and self._run.loader.candidate < self._routed:
             self._load(self._next)
-            self._skip()
+            self._skip(pushed)
         else:
             self._next += 1
             self._run.loader.pass_over(self._routed)
@@ -146,20 +148,20 @@ class MoeLayer:
         seek = max(self._run.engine.fed, loader.asked) + 1
         loader.sought(seek)
 
-    def _skip(self) -> None:
-        engine = self._run.engine
-        seek = engine.fed + SKIP_CYCLES
-        arrived = self._run.stream.arrive(self._words)
-        engine.stream.pop(max(seek, arrived))
-        self._run.loader.done()
-        self._run.loader.seek = max(seek, arrived) + SKIP_CYCLES
+    def _skip(self, pushed: float) -> None:
+        engine, loader = self._run.engine, self._run.loader
+        seek = max(engine.fed + 4, pushed + 4, loader.seek)
+        skipped = max(seek, self._run.stream.arrive(self._words))
+        self._run.stream.drop(skipped)
+        loader.done()
+        loader.seek = skipped + SKIP_CYCLES
 
     def _drop(self) -> None:
         """The end of the list: what was loaded behind the last used expert is skipped."""
         executor = self._run
         pushed = executor.push()
         while self._next < self._op.experts:
-            self._pass()
+            self._pass(pushed)
         executor.engine.idle(max(executor.engine.fed + 3, pushed + 3, executor.loader.seek))
         executor.loader.seek = 0.0
         executor.time = max(executor.time + 1, executor.loader.candidate)

@@ -5,6 +5,8 @@
 RTL: m3vit_router, m3vit_router_lane, m3vit_queue_builder.
 """
 
+import numpy as np
+
 from m3vit.model.config import HardwareConfig
 from m3vit.sim.performance.timing import (
     OUTPUT_LATENCY,
@@ -34,6 +36,7 @@ class Router:
         self.routed = 0.0
         """When the last token so far was routed."""
         self._idle = 0.0
+        self._takes = np.empty(0)  # when each row of logits so far is taken
 
     def accept(self, first: float, last: float, tile: int) -> float:
         """When the last row of a tile can be issued, if the engine issues its rows from `first` to `last`."""
@@ -42,17 +45,15 @@ class Router:
         lane = experts + ROUTER_LANE
         if last_tile and op.flags & Flag.RENORMALISE:
             lane += op.top_k + RENORMALISE
-        taken = max(first + OUTPUT_LATENCY, self._idle)
-        waiting = op.rows - 1 - OUTPUT_QUEUE
-        last = max(last, self._row(taken, waiting, lane) + 1 if waiting >= 0 else 0.0)
-        self._idle = max(self._row(taken, op.rows - 1, lane), last + OUTPUT_LATENCY) + lane
+        base = max(first + OUTPUT_LATENCY, self._idle)
+        turns, position = np.divmod(np.arange(op.rows), self._lanes)
+        takes = base + turns * max(lane, ROW_CYCLES * self._lanes) + ROW_CYCLES * position
+        self._takes = np.concatenate([self._takes, takes])
+        if (freed := len(self._takes) - 1 - OUTPUT_QUEUE) >= 0:
+            last = max(last, float(self._takes[freed]) + 1)
+        self._idle = max(float(takes[-1]), last + OUTPUT_LATENCY) + lane
         self.routed = self._idle - 1
         return last
-
-    def _row(self, first: float, row: int, lane: int) -> float:
-        """When a row is taken, if rows always wait: the lanes take one each in turn."""
-        turns, position = divmod(row, self._lanes)
-        return first + turns * max(lane, ROW_CYCLES * self._lanes) + ROW_CYCLES * position
 
 
 class QueueBuilder:

@@ -12,12 +12,14 @@ from bisect import bisect_left
 from m3vit.model.config import WORD_BYTES, HardwareConfig
 from m3vit.sim.performance.timing import READ_WINDOW
 
-REQUEST_CYCLES = 9
-"""From a job's acceptance to the request of its first burst, and from its first beat to its first whole word."""
+REQUEST_CYCLES = 2
+"""From a job's acceptance to the request of its first burst."""
 BURST_WORDS = 4
-"""DRAM words of a burst; the first burst of a job comes over one port."""
+"""DRAM words of a burst, which come over one port."""
 PORT_BEATS = 4
 """Beats of a DRAM word on its port."""
+SAVED_WORDS = 2
+"""DRAM words that a memory delivers at once after it was idle (the token bucket of sim/tb/m3vit_dram.sv)."""
 
 
 class Reader:
@@ -31,6 +33,8 @@ class Reader:
         memory = hardware.memory
         self._period = WORD_BYTES / memory.bytes_per_cycle
         self._latency = memory.latency_cycles + REQUEST_CYCLES
+        self._window = READ_WINDOW * memory.ports
+        self._skew = BURST_WORDS * (memory.ports - 1)  # words of a stripe that wait for the first port's
         self._ends: list[float] = [0.0]  # words delivered so far, and when they were taken
         self._times: list[float] = [0.0]
         self._position = 0.0
@@ -41,19 +45,22 @@ class Reader:
     def begin(self, request: float, words: int) -> float:
         """Accept a job of `words` DRAM words at `request` or when the one before is asked for; returns when."""
         accepted = max(request, self.free)
-        first = min(words, BURST_WORDS) * (PORT_BEATS - self._period)  # a single port is slower than all together
-        self._ready = max(self._ready, accepted + self._latency + max(first, 0.0))
-        self._job_end = self._position + words
+        self._start = accepted + self._latency
+        self._ready = max(self._ready, self._start - SAVED_WORDS * self._period)
+        self._job_begin, self._job_end = self._position, self._position + words
         self._accepted = accepted
         return accepted
 
     def deliver(self, words: float) -> float:
         """When the next `words` of the job have come, if nobody holds them up."""
         self._position += words
-        ready = self._ready + words * self._period
-        asked = self._taken(self._position - READ_WINDOW)
-        self._ready = max(ready, asked + self._latency)
-        return max(self._ready, self._times[-1] + words)  # a word per cycle, behind those before
+        asked = self._taken(self._position - self._window)
+        self._ready = max(self._ready + words * self._period, asked + self._latency)
+        within = self._position - self._job_begin
+        first_port = self._start + PORT_BEATS * min(within, BURST_WORDS)
+        behind = min(max(within - BURST_WORDS, 0), self._skew)
+        # In order, a word per cycle, behind those before.
+        return max(self._ready + behind, first_port + behind, self._times[-1] + words)
 
     def taken(self, time: float) -> None:
         """The words delivered last were taken at `time`."""
@@ -62,7 +69,7 @@ class Reader:
 
     def end(self) -> None:
         """The job is delivered; the next one may have been accepted long before."""
-        self.free = max(self._accepted + 1, self._taken(self._job_end - READ_WINDOW) + 1)
+        self.free = max(self._accepted + 1, self._taken(self._job_end - self._window) + 1)
 
     def _taken(self, position: float) -> float:
         if position <= 0:
@@ -91,6 +98,7 @@ class Stream:
         self._position = 0
         self._ends: list[int] = [0]
         self._pops: list[float] = [0.0]
+        self._together: set[int] = set()  # chunks whose words were all dropped in one cycle
 
     def arrive(self, words: int) -> float:
         """When the next `words` stream words are in the ring."""
@@ -106,8 +114,13 @@ class Stream:
         self._ends.append(self._position)
         self._pops.append(time)
 
+    def drop(self, time: float) -> None:
+        """All words that have arrived were skipped at `time`."""
+        self._together.add(len(self._ends))
+        self.pop(time)
+
     def _popped(self, position: int) -> float:
         if position <= 0:
             return 0.0
         index = bisect_left(self._ends, position)
-        return self._pops[index] - (self._ends[index] - position)
+        return self._pops[index] - (0 if index in self._together else self._ends[index] - position)

@@ -45,11 +45,11 @@ STREAM_LATENCY = 3
 """From a word's arrival to its visibility at the feeder (m3vit_stream)."""
 SKIP_CYCLES = 5
 """From a skip to the first word behind it, if that has arrived (m3vit_stream)."""
-READ_WINDOW = 128
-"""DRAM words that the DMA asks for ahead of delivery (m3vit_read_port, 32 words on each of 4 ports)."""
-FETCH_CYCLES = 3
+READ_WINDOW = 32
+"""DRAM words that a port of the DMA asks for ahead of delivery (m3vit_read_port)."""
+FETCH_CYCLES = 2
 """From START to the request of the program (m3vit_sequencer)."""
-START_CYCLES = 8
+START_CYCLES = 7
 """From the last word of the program to the first job or command: check, Read, Latch, Size, Sum (m3vit_loader)."""
 LOADER_OP_CYCLES = 6
 """From an operation's last job to the first of the next one (m3vit_loader)."""

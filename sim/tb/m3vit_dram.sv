@@ -10,7 +10,9 @@
 /// beat per port and cycle, and `+dram_latency=CYCLES` from an accepted request to its first beat.
 module m3vit_dram
   import m3vit_pkg::*;
-(
+#(
+    parameter int unsigned Ports = 4  ///< that the accelerator uses; bandwidth grows with them
+) (
     input  logic                       clk_i,
     input  logic                       rst_ni,
     input  axi_read_req_t  [Ports-1:0] read_i,

@@ -15,7 +15,8 @@ module m3vit_tb
     parameter int unsigned MAX_BLOCK = 80,
     parameter int unsigned STREAM_WORDS = 512,
     parameter int unsigned LEND_WORDS = 128,
-    parameter int unsigned ROUTER_LANES = 4
+    parameter int unsigned ROUTER_LANES = 4,
+    parameter int unsigned PORTS = 4
 ) (
     input  logic        aclk,
     input  logic        aresetn,
@@ -41,10 +42,10 @@ module m3vit_tb
     output logic        irq_o,
     output logic [31:0] cycle_o                ///< cycles since reset
 );
-  axi_read_req_t [Ports-1:0] read_req;
-  axi_read_rsp_t [Ports-1:0] read_rsp;
-  axi_write_req_t [Ports-1:0] write_req;
-  axi_write_rsp_t [Ports-1:0] write_rsp;
+  axi_read_req_t [MaxPorts-1:0] read_req;
+  axi_read_rsp_t [MaxPorts-1:0] read_rsp;
+  axi_write_req_t [MaxPorts-1:0] write_req;
+  axi_write_rsp_t [MaxPorts-1:0] write_rsp;
 
   m3vit_core #(
       .Lanes      (LANES),
@@ -56,7 +57,8 @@ module m3vit_tb
       .MaxBlock   (MAX_BLOCK),
       .StreamWords(STREAM_WORDS),
       .LendWords  (LEND_WORDS),
-      .RouterLanes(ROUTER_LANES)
+      .RouterLanes(ROUTER_LANES),
+      .Ports      (PORTS)
   ) u_core (
       .clk_i    (aclk),
       .rst_ni   (aresetn),
@@ -83,16 +85,25 @@ module m3vit_tb
   );
   assign s_axi_ctrl_bresp = 2'b00;
   assign s_axi_ctrl_rresp = 2'b00;
+  if (PORTS < MaxPorts) begin : gen_idle_ports
+    logic unused_ports;
+    assign read_rsp[MaxPorts-1:PORTS] = '0;
+    assign write_rsp[MaxPorts-1:PORTS] = '0;
+    assign unused_ports = ^{read_req[MaxPorts-1:PORTS], write_req[MaxPorts-1:PORTS]};
+  end
+
   logic unused_prot;
   assign unused_prot = ^{s_axi_ctrl_awprot, s_axi_ctrl_arprot};
 
-  m3vit_dram u_dram (
+  m3vit_dram #(
+      .Ports(PORTS)
+  ) u_dram (
       .clk_i  (aclk),
       .rst_ni (aresetn),
-      .read_i (read_req),
-      .read_o (read_rsp),
-      .write_i(write_req),
-      .write_o(write_rsp)
+      .read_i (read_req[PORTS-1:0]),
+      .read_o (read_rsp[PORTS-1:0]),
+      .write_i(write_req[PORTS-1:0]),
+      .write_o(write_rsp[PORTS-1:0])
   );
 
   always_ff @(posedge aclk) cycle_o <= aresetn ? cycle_o + 1'b1 : '0;

@@ -15,9 +15,10 @@ from m3vit.sim.simulator import CONTROL, toolchain
 PACKAGE, *MODULES = sources()
 
 
-def lint(module: Path) -> subprocess.CompletedProcess[str]:
+def lint(module: Path, *parameters: str) -> subprocess.CompletedProcess[str]:
     """Verilator's verdict on one module as top."""
     command = ["verilator", "--lint-only", "-Wall", "--quiet", "--top-module", module.stem, f"-I{module.parent}"]
+    command += parameters
     return subprocess.run(
         [*command, str(CONTROL), str(PACKAGE), str(module)],
         env=os.environ | toolchain(),
@@ -35,6 +36,14 @@ def test_modules_are_found() -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_lint(module: Path) -> None:
     result = lint(module)
+    assert result.returncode == 0, result.stderr
+    assert "%Warning" not in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("ports", [1, 2])
+@pytest.mark.parametrize("name", ["m3vit_core", "m3vit_dma_read", "m3vit_dma_write"])
+def test_lint_with_fewer_ports(name: str, ports: int) -> None:
+    result = lint(PACKAGE.with_name(f"{name}.sv"), f"-GPorts={ports}")
     assert result.returncode == 0, result.stderr
     assert "%Warning" not in result.stderr, result.stderr
 
