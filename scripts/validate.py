@@ -46,9 +46,7 @@ UNLIMITED = {
 
 
 def validate(
-    suite: Annotated[
-        str, typer.Option(help=f"One of {', '.join(SUITES)}; the first is what the model was developed on.")
-    ] = DEFAULT,
+    suite: Annotated[str, typer.Option(help=f"One of {', '.join(SUITES)}.")] = DEFAULT,
     pathway: Annotated[
         list[Path] | None, typer.Option(help="Pathway folder whose verified frames are compared, too; may be repeated.")
     ] = None,
@@ -134,7 +132,7 @@ def cells(one: Comparison) -> tuple[str, ...]:
     return (
         one.name,
         f"{one.hardware.lanes}x{one.hardware.inputs}",
-        f"{memory.efficiency_percent} %, {memory.latency_cycles}",
+        f"{memory.ports} x {memory.efficiency_percent} %, {memory.latency_cycles}",
         str(int(one.mode)),
         f"{one.frame.rtl:,}",
         f"{one.frame.model:,}",

@@ -8,14 +8,14 @@ schedules, which cost nothing.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy.typing as npt
 
-from m3vit.model.config import DEMO, UNIT_BYTES, WORD_BYTES, Frozen, HardwareConfig, MemoryConfig, ModelConfig
+from m3vit.model.config import DEMO, UNIT_BYTES, Frozen, HardwareConfig, MemoryConfig, ModelConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.pathway import Pathways
@@ -76,8 +76,8 @@ def power_of_two(most: int) -> int:
     return 1 << (most.bit_length() - 1)
 
 
-def draw_shape(rng: random.Random, name: str, lanes: int, groups: int) -> HardwareConfig:
-    """An accelerator with an array of a given shape and random buffers."""
+def draw_shape(rng: random.Random, name: str, lanes: int, groups: int, ports: int) -> HardwareConfig:
+    """An accelerator with an array of a given shape, that many AXI ports, and random buffers."""
     inputs = UNIT_BYTES * groups
     sizes = {
         "name": name,
@@ -88,6 +88,7 @@ def draw_shape(rng: random.Random, name: str, lanes: int, groups: int) -> Hardwa
         "max_hidden": inputs * rng.randint(2, 5),
         "max_top_k": rng.choice((2, 4, 4, 8)),
         "router_lanes": rng.choice((2, 3, 4, 8)),
+        "memory": {"ports": ports},
     }
     sizes["max_block"] = min(rng.choice((12, 24, 40, 80, 136)), sizes["max_tokens"])
     least = HardwareConfig.model_validate(sizes | {"stream_words": 64, "lend_words": 2})
@@ -101,9 +102,10 @@ def draw_shape(rng: random.Random, name: str, lanes: int, groups: int) -> Hardwa
     )
 
 
-def draw_memory(rng: random.Random) -> MemoryConfig:
+def draw_memory(rng: random.Random, shape: HardwareConfig) -> MemoryConfig:
     """A memory of 40 to 100 % of the peak and 16 to 300 cycles, short ones as likely as long ones."""
-    return MemoryConfig(efficiency_percent=rng.randint(40, 100), latency_cycles=round(16 * (300 / 16) ** rng.random()))
+    efficiency, latency = rng.randint(40, 100), round(16 * (300 / 16) ** rng.random())
+    return shape.memory.model_copy(update={"efficiency_percent": efficiency, "latency_cycles": latency})
 
 
 def draw_model(rng: random.Random, hardware: HardwareConfig, name: str) -> ModelConfig:
@@ -137,9 +139,9 @@ def rough_cycles(model: ModelConfig, hardware: HardwareConfig, mode: Mode) -> fl
     tokens, dim = model.tokens, model.dim
     hidden = max(model.mlp_hidden, model.top_k * model.expert_hidden)
     macs = tokens * model.layers * dim * (4 * dim + 2 * tokens + 2 * hidden)
-    words = model.experts if not mode & Mode.TOKEN_ORDER else tokens * model.top_k
-    words *= len(model.moe_layers) * expert_bytes(dim, model.expert_hidden, hardware) / WORD_BYTES
-    return macs / hardware.macs_per_cycle + words * 100 / hardware.memory.efficiency_percent
+    loads = model.experts if not mode & Mode.TOKEN_ORDER else tokens * model.top_k
+    loaded = loads * len(model.moe_layers) * expert_bytes(dim, model.expert_hidden, hardware)
+    return macs / hardware.macs_per_cycle + loaded / hardware.memory.bytes_per_cycle
 
 
 def drawn_until(draw: Callable[[], ModelConfig], accept: Callable[[ModelConfig], bool]) -> ModelConfig:
@@ -151,7 +153,7 @@ def drawn_until(draw: Callable[[], ModelConfig], accept: Callable[[ModelConfig],
 
 def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, mode: Mode, whole: bool) -> Case:
     """A model that fits a hardware shape, on a random memory."""
-    hardware = shape.model_copy(update={"memory": draw_memory(rng)})
+    hardware = shape.model_copy(update={"memory": draw_memory(rng, shape)})
 
     def accept(model: ModelConfig) -> bool:
         try:
@@ -204,21 +206,29 @@ class Suite:
             yield draw_case(random.Random(seed), name, self.shapes[index], seed, mode, whole)
 
 
-def draw_shapes(name: str, seed: int, arrays: Sequence[tuple[int, int]]) -> tuple[HardwareConfig, ...]:
-    """One accelerator per array, with seeds like those of a suite's shapes."""
+def draw_shapes(name: str, seed: int, arrays: Iterable[tuple[int, int, int]]) -> tuple[HardwareConfig, ...]:
+    """One accelerator for each number of lanes, groups and ports, with seeds like those of a suite's cases."""
     return tuple(
         draw_shape(random.Random(SEEDS_PER_SHAPE * (seed + index)), f"{name}-{index}", *array)
         for index, array in enumerate(arrays)
     )
 
 
+def drawn_suite(name: str, seed: int, arrays: Iterable[tuple[int, int, int]], cases: int) -> Suite:
+    """A suite whose accelerators are drawn from its own seeds."""
+    return Suite(name, seed, draw_shapes(name, seed, arrays), cases)
+
+
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite("development", 0, draw_shapes("development", 0, ARRAYS[0::2]), 4),
-        Suite("held-out", 100, draw_shapes("held-out", 100, ARRAYS), 5),
-        Suite("quick", 200, (DEMO.hardware,) * 4, 3),
+        drawn_suite("development", 0, [(*array, 4) for array in ARRAYS[0::2]], 4),
+        drawn_suite("ports", 50, [(8, 3, 1), (16, 2, 2)], 4),
+        drawn_suite("former", 100, [(*array, 4) for array in ARRAYS], 5),
+        drawn_suite("held-out", 300, zip(*zip(*ARRAYS, strict=True), (4, 2, 1, 4, 4, 2, 4, 1, 4), strict=True), 5),
+        Suite("quick", 400, (DEMO.hardware,) * 4, 3),
     )
 }
-"""development: what the cycle model was developed on; held-out and quick: what nothing was fitted to. quick needs no
-other compiled accelerator than the other tests do."""
+"""The cycle model was developed on `development`, `ports` and `former`. `former` was the held-out suite until it showed
+that long latencies were modelled wrongly; that made it a part of the development. Nothing was fitted to `held-out` and
+`quick`, which were drawn later; `quick` needs no other compiled accelerator than the other tests do."""

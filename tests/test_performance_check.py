@@ -47,7 +47,7 @@ from m3vit.sim.results import RESULTS, FrameResult, OpResult
 from m3vit.sim.simulator import fingerprint, frame_bench
 from m3vit.sim.verification import verify, write_results
 
-DEVELOPMENT, HELD_OUT, QUICK = (SUITES[name] for name in ("development", "held-out", "quick"))
+HELD_OUT, QUICK = SUITES["held-out"], SUITES["quick"]
 CASES = {case.name: case for suite in SUITES.values() for case in suite.draw()}
 
 
@@ -151,7 +151,9 @@ def test_the_verb_prints_the_errors_and_fails_beyond_a_limit(
 
 
 def test_an_unknown_suite_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="suite 'slow' is unknown; choose one of development, held-out, quick"):
+    with pytest.raises(
+        UserError, match="suite 'slow' is unknown; choose one of development, ports, former, held-out, quick"
+    ):
         run_verb(["--suite", "slow", "--out", str(tmp_path)])
 
 
@@ -168,7 +170,7 @@ def seeds(cases: Iterable[Case]) -> set[int]:
 def test_suites_share_neither_seeds_nor_random_accelerators() -> None:
     for one, other in combinations(SUITES.values(), 2):
         assert not seeds(one.draw()) & seeds(other.draw())
-    shapes = [*DEVELOPMENT.shapes, *HELD_OUT.shapes]
+    shapes = [shape for suite in SUITES.values() if suite is not QUICK for shape in suite.shapes]
     assert len({fingerprint(frame_bench(shape)) for shape in shapes}) == len(shapes)
     assert {fingerprint(frame_bench(shape)) for shape in QUICK.shapes} == {fingerprint(frame_bench(HARDWARE["demo"]))}
 
@@ -187,6 +189,7 @@ def test_the_held_out_suite_covers_what_it_must() -> None:
     assert 16 <= min(latencies) < 40
     assert 200 < max(latencies) <= 300
     assert any(case.model.dense for case in cases)
+    assert {case.hardware.memory.ports for case in cases} == {1, 2, 4}
 
 
 @pytest.mark.parametrize("name", CASES)
