@@ -144,6 +144,13 @@ def rough_cycles(model: ModelConfig, hardware: HardwareConfig, mode: Mode) -> fl
     return macs / hardware.macs_per_cycle + loaded / hardware.memory.bytes_per_cycle
 
 
+def is_meant(model: ModelConfig, mode: Mode, whole: bool) -> bool:
+    """Whether a model has what a case is about: experts for a MoE layer alone, MoE layers for another schedule."""
+    if not whole:
+        return not model.dense
+    return mode == OWN_SCHEDULE or bool(model.moe_layers)
+
+
 def drawn_until(draw: Callable[[], ModelConfig], accept: Callable[[ModelConfig], bool]) -> ModelConfig:
     """The first drawn model that is accepted."""
     while not accept(model := draw()):
@@ -160,8 +167,7 @@ def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, m
             check_fits(model, hardware)
         except UserError:
             return False
-        needed = not model.dense if not whole else mode == 0 or bool(model.moe_layers)
-        return needed and rough_cycles(model, hardware, mode) <= MOST_CYCLES
+        return is_meant(model, mode, whole) and rough_cycles(model, hardware, mode) <= MOST_CYCLES
 
     return Case(
         name=name,
@@ -199,22 +205,30 @@ class Suite:
         """The last but one is a MoE layer alone on every second shape, the last one has another schedule."""
         for number in range(self.cases):
             seed = SEEDS_PER_SHAPE * (self.seed + index) + 1 + number
-            last = number == self.cases - 1
-            mode = SCHEDULES[index % len(SCHEDULES)] if last else OWN_SCHEDULE
-            whole = last or number != self.cases - 2 or bool(index % 2)
+            mode = SCHEDULES[index % len(SCHEDULES)] if number == self.cases - 1 else OWN_SCHEDULE
+            whole = number != self.cases - 2 or index % 2 == 1
             name = f"{self.name}-{index}-{number}"
             yield draw_case(random.Random(seed), name, self.shapes[index], seed, mode, whole)
 
 
-def draw_shapes(name: str, seed: int, arrays: Iterable[tuple[int, int, int]]) -> tuple[HardwareConfig, ...]:
-    """One accelerator for each number of lanes, groups and ports, with seeds like those of a suite's cases."""
+Array = tuple[int, int, int]
+"""Lanes, groups, AXI ports."""
+
+
+def with_ports(arrays: Iterable[tuple[int, int]], ports: Iterable[int]) -> list[Array]:
+    """Each array with its number of ports."""
+    return [(lanes, groups, count) for (lanes, groups), count in zip(arrays, ports, strict=True)]
+
+
+def draw_shapes(name: str, seed: int, arrays: Iterable[Array]) -> tuple[HardwareConfig, ...]:
+    """One accelerator per array, with seeds like those of a suite's cases."""
     return tuple(
         draw_shape(random.Random(SEEDS_PER_SHAPE * (seed + index)), f"{name}-{index}", *array)
         for index, array in enumerate(arrays)
     )
 
 
-def drawn_suite(name: str, seed: int, arrays: Iterable[tuple[int, int, int]], cases: int) -> Suite:
+def drawn_suite(name: str, seed: int, arrays: Iterable[Array], cases: int) -> Suite:
     """A suite whose accelerators are drawn from its own seeds."""
     return Suite(name, seed, draw_shapes(name, seed, arrays), cases)
 
@@ -222,10 +236,10 @@ def drawn_suite(name: str, seed: int, arrays: Iterable[tuple[int, int, int]], ca
 SUITES = {
     suite.name: suite
     for suite in (
-        drawn_suite("development", 0, [(*array, 4) for array in ARRAYS[0::2]], 4),
+        drawn_suite("development", 0, with_ports(ARRAYS[0::2], (4,) * 5), 4),
         drawn_suite("ports", 50, [(8, 3, 1), (16, 2, 2)], 4),
-        drawn_suite("former", 100, [(*array, 4) for array in ARRAYS], 5),
-        drawn_suite("held-out", 300, zip(*zip(*ARRAYS, strict=True), (4, 2, 1, 4, 4, 2, 4, 1, 4), strict=True), 5),
+        drawn_suite("former", 100, with_ports(ARRAYS, (4,) * 9), 5),
+        drawn_suite("held-out", 300, with_ports(ARRAYS, (4, 2, 1, 4, 4, 2, 4, 1, 4)), 5),
         Suite("quick", 400, (DEMO.hardware,) * 4, 3),
     )
 }
