@@ -79,7 +79,7 @@ def power_of_two(most: int) -> int:
 def draw_shape(rng: random.Random, name: str, lanes: int, groups: int, ports: int) -> HardwareConfig:
     """An accelerator with an array of a given shape, that many AXI ports, and random buffers."""
     inputs = UNIT_BYTES * groups
-    sizes = {
+    sizes: dict[str, Any] = {
         "name": name,
         "lanes": lanes,
         "groups": groups,
