@@ -1,43 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Itemised energy estimate: counted activity times assumed constants, each with a low, a nominal and a high value.
+"""Itemised energy estimate: activity times constants, each with a low, a nominal and a high value. See docs/energy.md.
 
-Bottom-up, in the manner of Horowitz (ISSCC 2014): an estimate for design choices, not a measurement. The constants and
-their sources are in energy_constants.toml.
+Bottom-up, in the manner of Horowitz (ISSCC 2014), with nominal values calibrated top-down against published boards
+(sim/energy_calibration.py): an estimate for design choices, not a measurement. The constants and their sources are in
+energy_constants.toml, the activity comes from sim/energy_activity.py.
 """
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from m3vit.model.config import Frozen, HardwareConfig, one_sentence
+from m3vit.model.config import Frozen, one_sentence
 from m3vit.model.errors import UserError, read_file
-from m3vit.sim.golden.arith import ACC_BITS
+from m3vit.sim.energy_activity import Activity
 
 CONSTANTS = "energy_constants.toml"
 LEVELS = ("low", "nominal", "high")
-MJ_PER_PJ, MJ_PER_J, PJ_PER_MJ = 1e-9, 1e3, 1e9
+MJ_PER_PJ, MJ_PER_FJ, MJ_PER_J, PJ_PER_MJ = 1e-9, 1e-12, 1e3, 1e9
+LUTS_PER_LEAK = 100_000
+"""The static power is stated for so many LUTs of the device."""
+FLAT_WATTS = 10.0
+"""What M3ViT (arXiv 2210.14793, table 4) assumes for its board: energy = latency x 10 W."""
 
 
 class Constant(Frozen):
-    """One assumed constant."""
+    """One assumed constant; `raw` is the nominal value before calibration, `nominal` the one that is used."""
 
     title: str
     unit: str
     low: float = Field(gt=0)
+    raw: float | None = None
     nominal: float
     high: float
     source: str = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.low <= self.nominal <= self.high:
-            raise ValueError(f"{self.title}: low, nominal and high must not decrease")
+        if not all(self.low <= value <= self.high for value in (self.nominal, self.bottom_up)):
+            raise ValueError(f"{self.title}: low, nominal and high must not decrease, and raw must lie between")
         return self
+
+    @property
+    def bottom_up(self) -> float:
+        """The nominal value before calibration."""
+        return self.nominal if self.raw is None else self.raw
 
     def at(self, level: str) -> float:
         """The value at a level of LEVELS."""
@@ -50,11 +62,39 @@ class Constants(Frozen):
 
     mac: Constant
     vector: Constant
-    on_chip_ram: Constant
-    dram: Constant
-    core_power: Constant
-    board_power: Constant
-    slowdown: Constant
+    bram: Constant
+    uram: Constant
+    axi: Constant
+    ddr: Constant
+    clock: Constant
+    static: Constant
+    ps: Constant
+    board: Constant
+
+
+DYNAMIC = ("mac", "vector", "bram", "uram", "axi", "ddr", "clock")
+"""Items that grow with what is done or clocked."""
+STANDING = ("static", "ps", "board")
+"""Items that grow with time alone."""
+
+
+Rows = TypeVar("Rows", bound=Frozen)
+
+
+def read_table(kind: type[Rows], path: Path | None, default: str, what: str) -> Rows:
+    """Read a TOML table; without a path the one of the name `default` that comes with m3vit. `what` names it in errors.
+
+    Raises:
+        UserError: the file is missing, is not TOML, or does not validate.
+    """
+    data = read_file(path) if path else resources.files(__package__).joinpath(default).read_bytes()
+    source = path or default
+    try:
+        return kind.model_validate(tomllib.loads(data.decode()))
+    except ValidationError as error:
+        raise UserError(f"{source} is not a table of {what}: {one_sentence(error)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{source} is not valid TOML: {error}") from error
 
 
 def load_constants(path: Path | None = None) -> Constants:
@@ -63,45 +103,7 @@ def load_constants(path: Path | None = None) -> Constants:
     Raises:
         UserError: the file is missing, is not TOML, or lacks a row.
     """
-    data = read_file(path) if path else resources.files(__package__).joinpath(CONSTANTS).read_bytes()
-    source = path or CONSTANTS
-    try:
-        return Constants.model_validate(tomllib.loads(data.decode()))
-    except ValidationError as error:
-        raise UserError(f"{source} is not a table of energy constants: {one_sentence(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from error
-
-
-@dataclass(frozen=True)
-class Activity:
-    """What was done, for one frame.
-
-    Attributes:
-        macs: int8 multiply-accumulates.
-        vector_elements: values that passed requantisation, a table, a norm or a softmax.
-        on_chip_bytes: bytes read from and written to on-chip RAM.
-        dram_bytes: bytes over the DRAM ports.
-        seconds: duration.
-        seconds_measured: whether the duration comes from counted cycles; otherwise `slowdown` is applied to it.
-    """
-
-    macs: float
-    vector_elements: float
-    on_chip_bytes: float
-    dram_bytes: float
-    seconds: float
-    seconds_measured: bool
-
-
-def on_chip_traffic(engine_cycles: float, dram_bytes: float, vector_elements: float, hardware: HardwareConfig) -> float:
-    """Bytes that cross the ports of on-chip RAM.
-
-    In each cycle of the engine a word of activations is read and an accumulator per lane read and written; every
-    byte from or to DRAM and every produced 16-bit value is written once and read once.
-    """
-    accumulators = 2 * hardware.lanes * ACC_BITS / 8
-    return engine_cycles * (hardware.inputs + accumulators) + 2 * dram_bytes + 2 * 2 * vector_elements
+    return read_table(Constants, path, CONSTANTS, "energy constants")
 
 
 @dataclass(frozen=True)
@@ -118,44 +120,81 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Swing:
+    """Total energy of a frame with one constant at its low and at its high value, all others nominal, in millijoule."""
+
+    name: str
+    title: str
+    low_mj: float
+    high_mj: float
+
+
+@dataclass(frozen=True)
 class Energy:
-    """An estimate for one frame and what it covers, in millijoule."""
+    """An estimate for one frame and what it covers, in millijoule; macs and seconds as in `Activity`."""
 
     scope: str
     items: tuple[Item, ...]
     macs: float
+    seconds: float
 
     def total_mj(self, level: str) -> float:
         """Sum of the items at a level."""
-        return float(sum(getattr(item, f"{level}_mj") for item in self.items))
+        return total_mj(self.items, level)
+
+    @property
+    def flat_mj(self) -> float:
+        """Latency times a flat `FLAT_WATTS`, as M3ViT's table 4 counts energy."""
+        return FLAT_WATTS * self.seconds * MJ_PER_J
+
+    def sensitivity(self) -> list[Swing]:
+        """What each constant's uncertainty means for the total, the widest first."""
+        total = self.total_mj("nominal")
+        swings = [
+            Swing(i.name, i.title, total - i.nominal_mj + i.low_mj, total - i.nominal_mj + i.high_mj)
+            for i in self.items
+        ]
+        return sorted(swings, key=lambda swing: swing.low_mj - swing.high_mj)
 
     def tree(self) -> dict[str, Any]:
         """As report.json holds it."""
         totals = {f"{level}_mj": self.total_mj(level) for level in LEVELS}
         implied = {level: self.total_mj(level) * PJ_PER_MJ / self.macs if self.macs else None for level in LEVELS}
-        items = [asdict(item) for item in self.items]
-        return {"kind": "modelled", "scope": self.scope, **totals, "pj_per_mac": implied, "items": items}
+        return {
+            "kind": "modelled",
+            "scope": self.scope,
+            **totals,
+            "flat_10w_mj": self.flat_mj,
+            "pj_per_mac": implied,
+            "items": [asdict(item) for item in self.items],
+            "sensitivity": [asdict(swing) for swing in self.sensitivity()],
+        }
+
+
+def total_mj(items: Iterable[Item], level: str) -> float:
+    """Sum of items at a level, in millijoule."""
+    return float(sum(getattr(item, f"{level}_mj") for item in items))
 
 
 def energy(activity: Activity, constants: Constants, scope: str) -> Energy:
     """Itemised estimate of one frame; `scope` says in words what it covers."""
+    leaks = activity.seconds * activity.device_luts / LUTS_PER_LEAK
     counts = (
-        ("mac", activity.macs, "MAC"),
-        ("vector", activity.vector_elements, "values"),
-        ("on_chip_ram", activity.on_chip_bytes, "bytes"),
-        ("dram", activity.dram_bytes, "bytes"),
+        ("mac", activity.macs, "MAC", MJ_PER_PJ),
+        ("vector", activity.vector_elements, "values", MJ_PER_PJ),
+        ("bram", activity.bram_accesses, "accesses", MJ_PER_PJ),
+        ("uram", activity.uram_accesses, "accesses", MJ_PER_PJ),
+        ("axi", activity.dram_bytes, "bytes", MJ_PER_PJ),
+        ("ddr", activity.dram_bytes, "bytes", MJ_PER_PJ),
+        ("clock", activity.clock_loads * activity.cycles, "loads x cycles", MJ_PER_FJ),
+        ("static", leaks, "s x 100,000 LUT", MJ_PER_J),
+        ("ps", activity.seconds, "s", MJ_PER_J),
+        ("board", activity.seconds, "s", MJ_PER_J),
     )
-    dynamic = [_item(name, getattr(constants, name), count, unit, MJ_PER_PJ) for name, count, unit in counts]
-    slowdown = None if activity.seconds_measured else constants.slowdown
-    static = [
-        _item(name, getattr(constants, name), activity.seconds, "s", MJ_PER_J, slowdown)
-        for name in ("core_power", "board_power")
-    ]
-    return Energy(scope, (*dynamic, *static), activity.macs)
+    items = tuple(_item(name, getattr(constants, name), count, unit, to_mj) for name, count, unit, to_mj in counts)
+    return Energy(scope, items, activity.macs, activity.seconds)
 
 
-def _item(name: str, constant: Constant, count: float, unit: str, to_mj: float, factor: Constant | None = None) -> Item:
-    low, nominal, high = (
-        count * constant.at(level) * to_mj * (factor.at(level) if factor else 1.0) for level in LEVELS
-    )
+def _item(name: str, constant: Constant, count: float, unit: str, to_mj: float) -> Item:
+    low, nominal, high = (count * constant.at(level) * to_mj for level in LEVELS)
     return Item(name, constant.title, count, unit, low, nominal, high)

@@ -19,6 +19,7 @@ from m3vit.sim.golden.norm import Norm, Requant
 from m3vit.sim.layout import align, linear_bytes, pack_linear
 from m3vit.sim.pathway import Block, Pathway, Pathways, Scales
 from m3vit.sim.program import Flag, Op, Opcode
+from m3vit.sim.program_check import expert_stride
 
 MAX_IMAGE_BYTES = 1 << 32
 """Offsets in operations have 32 bits."""
@@ -115,11 +116,6 @@ def as_bytes(data: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
-def expert_stride(hidden: int, dim: int, hardware: HardwareConfig) -> int:
-    """Bytes from one packed expert to the next."""
-    return align(linear_bytes(hidden, dim, hardware) + linear_bytes(dim, hidden, hardware))
-
-
 def pack_expert(expert: Expert, hardware: HardwareConfig) -> npt.NDArray[np.uint8]:
     """fc1 directly followed by fc2, padded to a stripe."""
     packed = np.concatenate([pack_linear(expert.fc1, hardware), pack_linear(expert.fc2, hardware)])
@@ -140,7 +136,8 @@ class Compiler:
         """In order; routers and heads give each task an operation of its own."""
 
     def _add_linear(self, name: str, layer: Linear) -> int:
-        size = linear_bytes(*layer.weight_MK.shape, self._hardware)
+        out_features, in_features = layer.weight_MK.shape
+        size = linear_bytes(out_features, in_features, self._hardware)
         return self._planner.add(name, size, lambda: pack_linear(layer, self._hardware))
 
     def _add_array(self, name: str, data: npt.NDArray[np.generic]) -> int:
@@ -210,7 +207,7 @@ class Compiler:
 
     def _add_experts(self, name: str, experts: Iterable[Expert], count: int, hidden: int) -> tuple[int, int]:
         """Offset of expert 0, and bytes from one expert to the next."""
-        stride = expert_stride(hidden, self._model.dim, self._hardware)
+        stride = expert_stride(self._model.dim, hidden, self._hardware)
         base = self._planner.add(
             name, count * stride, lambda: np.concatenate([pack_expert(expert, self._hardware) for expert in experts])
         )
@@ -277,8 +274,8 @@ class ImageCompiler(Compiler):
         """Place the encoded programs behind the blocks and close the image."""
         programs, offsets = self.programs(), {}
         for task, program in programs.items():
-            encoded = b"".join(op.encode() for op in program)
-            offsets[task] = self._image.add(f"program.{task}", len(encoded), partial(np.frombuffer, encoded, np.uint8))
+            encoded = np.frombuffer(b"".join(op.encode() for op in program), np.uint8)
+            offsets[task] = self._image.add(f"program.{task}", encoded.size, partial(as_bytes, encoded))
         image = self._image.image()
         return Pathways(
             {

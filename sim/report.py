@@ -13,9 +13,10 @@ from typing import Any
 from m3vit import __version__
 from m3vit.model.config import HardwareConfig
 from m3vit.sim.bound import weight_bytes
-from m3vit.sim.cycles import Task, cycles, seconds
-from m3vit.sim.energy import Activity, Constants, energy, on_chip_traffic
-from m3vit.sim.flops import entries, flops, macs, vector_elements
+from m3vit.sim.cycles import Task, cycles
+from m3vit.sim.energy import Constants, energy
+from m3vit.sim.energy_activity import frame_activity, mean_activity
+from m3vit.sim.flops import entries, flops
 from m3vit.sim.memory_map import image_map, on_chip_map
 from m3vit.sim.op_classes import Kind, kind_of_source, moved, source_of
 from m3vit.sim.pathway import Accuracy, Pathways
@@ -103,7 +104,7 @@ def task_report(inputs: Inputs, name: str) -> dict[str, Any]:
         "task_switch": task_switch(inputs.results),
         "memory": memory(task, figures),
         "flops": asdict(counts),
-        "energy": frame_energy(task, figures, inputs.constants),
+        "energy": frame_energy(task, inputs.constants),
         "resources": used,
         "accuracy": accuracy(pathway.accuracy),
         "kinds": kinds(figures, scored=pathway.accuracy is not None, synthesised=used["blocks"] is not None),
@@ -199,27 +200,13 @@ def _expert(op: Op, hardware: HardwareConfig) -> int:
     return expert_bytes(op.in_features, op.out_features, hardware)
 
 
-def frame_energy(task: Task, figures: dict[str, Any], constants: Constants) -> dict[str, Any]:
-    """Estimate for a whole frame: from the counters of the RTL if it ran, else from the program and its bound."""
+def frame_energy(task: Task, constants: Constants) -> dict[str, Any]:
+    """Estimate for a whole frame from the counters of the RTL if it ran, else of the cycle model."""
     program, hardware = task.pathway.program, task.hardware
-    elements = sum(vector_elements(op) for op in program)
-    ran = bool(task.frames)
-    if ran:
-        engine, moved = sum(row["compute"] for row in figures["per_op"]), rtl_bytes(figures)
-        what = "cycles, engine activity and DRAM words counted in RTL"
-    else:
-        engine, moved = sum(macs(op) for op in program) / hardware.macs_per_cycle, figures["bytes"]
-        what = "modelled: activity counted from the program, duration = bound x the assumed slowdown"
-    activity = Activity(
-        macs=figures["macs"],
-        vector_elements=elements,
-        on_chip_bytes=on_chip_traffic(engine, moved, elements, hardware),
-        dram_bytes=moved,
-        seconds=seconds(figures["total"] if ran else figures["bound"], hardware),
-        seconds_measured=ran,
-    )
-    scope = f"one frame of task '{task.pathway.task}', all {len(program)} operations; {what}"
-    return energy(activity, constants, scope).tree()
+    frames = [frame_activity(program, hardware, frame.ops, frame.cycles) for frame in task.frames]
+    what = "counted in RTL" if task.source == "rtl" else "by the cycle model"
+    scope = f"one frame of task '{task.pathway.task}', all {len(program)} operations; cycles and DRAM words {what}"
+    return energy(mean_activity(frames), constants, scope).tree()
 
 
 def resource_table(hardware: HardwareConfig) -> dict[str, Any]:

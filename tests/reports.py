@@ -3,21 +3,17 @@
 """Results of RTL and of the cycle model for tests of the report: counters that no simulator made."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from m3vit.model.config import DEMO
 from m3vit.scripts.report import report
 from m3vit.sim.bound import op_bound
-from m3vit.sim.cycles import Task, cycles
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.report import image_sha256
-from m3vit.sim.results import FrameResult
 
 IDLE = 7
 """Cycles of a frame that belong to no operation."""
@@ -82,18 +78,3 @@ def run(folder: Path) -> dict[str, Any]:
 
 def page(folder: Path) -> str:
     return (folder / "report" / "report.html").read_text()
-
-
-def model_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every task without frames the cycles of a model, and every task with frames a model's total beside them."""
-
-    def modelled(task: Task) -> dict[str, Any]:
-        if task.frames:
-            tree = cycles(task)
-            return tree | {"model": {"total": round(1.01 * tree["total"]), "deviation_percent": 1.0}}
-        made = FrameResult(**frame(task.pathway.task, 0, task.pathway.program, np.random.default_rng(1)))
-        tree = cycles(replace(task, frames=[made]))
-        rows = [row | {"source": "model"} for row in tree["per_op"]]
-        return tree | {"source": "model", "covers": "all operations, by the cycle model", "per_op": rows}
-
-    monkeypatch.setattr("m3vit.sim.report.cycles", modelled)

@@ -7,9 +7,10 @@ import pytest
 
 from m3vit.model.config import HARDWARE, MODELS, HardwareConfig, MemoryConfig
 from m3vit.sim.bound import activation_bytes, bound, frame_bound, moved_bytes, op_bound, weight_bytes
-from m3vit.sim.cycles import Task, cycles
+from m3vit.sim.cycles import Task, cycles, queued_routing
 from m3vit.sim.flops import macs
 from m3vit.sim.layout import align
+from m3vit.sim.performance import model_frame, random_routing
 from m3vit.sim.program import OP_BYTES, Op, Opcode
 from m3vit.sim.program_check import expert_stride, expert_words, regions
 from m3vit.sim.results import FrameResult, OpResult
@@ -141,7 +142,7 @@ def test_cycles_of_frames_against_the_bound() -> None:
             OpResult(
                 op=index, cycles=1000 + 100 * image + index, compute=900, read_words=7, write_words=1, stall_weight=3,
                 stall_input=2, stall_output=1, experts=(4 + image) * (index in moe), loads=8 * (index in moe),
-                queue_lengths={1: 30 + 10 * image} if index in moe else {},
+                queue_lengths={1: 60, 2: 40 + 10 * image, 3: 30 - 10 * image} if index in moe else {},
             )
             for index in range(len(program))
         ]  # fmt: skip
@@ -155,18 +156,25 @@ def test_cycles_of_frames_against_the_bound() -> None:
     assert task.experts_used == dict.fromkeys(moe, 4.5)
     assert tree["bytes"] == frame_bound(program, DEMO, dict.fromkeys(moe, 4.5)).bytes
     assert tree["ratio_to_bound"] == tree["total"] / tree["bound"]
+    modelled = [model_frame(program, DEMO, queued_routing(program, frame)).cycles for frame in frames]
+    assert tree["model"]["total"] == sum(modelled) / 2
+    assert tree["model"]["deviation_percent"] == pytest.approx(100 * (sum(modelled) / sum(task.frame_cycles) - 1))
     rows = tree["per_op"]
     assert sum(row["cycles"] for row in rows) == tree["total"]
     assert sum(row["bytes"] for row in rows) == tree["bytes"]
     assert [row["layer"] for row in rows] == [None, *(i for i in range(4) for _ in range(6)), None, None, None]
     assert (rows[2]["cycles_min"], rows[2]["cycles_max"], rows[2]["read_bytes"]) == (1002, 1102, 448)
     assert rows[2]["expert_tokens"] is None
-    assert rows[moe[0]]["expert_tokens"] == [0, 35, 0, 0, 0, 0, 0, 0]
+    assert rows[moe[0]]["expert_tokens"] == [0, 60, 45, 25, 0, 0, 0, 0]
 
 
-def test_cycles_without_frames_are_the_bound_alone() -> None:
+def test_cycles_without_frames_are_the_models() -> None:
     pathway = random_pathways(MODELS["m3vit_demo_patch8"], DEMO).first
     tree = cycles(Task(pathway, DEMO, []))
-    assert (tree["source"], tree["total"], tree["ratio_to_bound"]) == ("model", None, None)
-    assert tree["bound"] == frame_bound(pathway.program, DEMO, {}).cycles
-    assert all(row["cycles"] is None for row in tree["per_op"])
+    frame = model_frame(pathway.program, DEMO, random_routing(pathway.program))
+    assert (tree["source"], tree["total"], tree["model"]) == ("model", frame.cycles, None)
+    assert "nothing was run in RTL" in tree["covers"]
+    assert [row["cycles"] for row in tree["per_op"]] == [op.cycles for op in frame.ops]
+    assert {row["source"] for row in tree["per_op"]} == {"model"}
+    used = {op.op: float(op.experts) for op in frame.ops if op.queue_lengths}
+    assert tree["bound"] == frame_bound(pathway.program, DEMO, used).cycles

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pages import check_page
-from reports import make_results, model_cycles, run, verify
+from reports import make_results, run, verify
 
 from m3vit.model.config import DEMO, Config
 from m3vit.model.errors import UserError
@@ -107,7 +107,6 @@ def test_every_key_that_is_compared_is_in_the_report(tree: dict[str, Any]) -> No
 def test_kinds_of_both_sides_are_kept_apart(
     folders: tuple[Path, Path], pathways: Pathways, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model_cycles(monkeypatch)
     write_pathways(pathways, tmp_path / "modelled")
     modelled = run(tmp_path / "modelled")
     report(folders[0], out=tmp_path / "measured")

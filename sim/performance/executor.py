@@ -23,6 +23,7 @@ from m3vit.sim.performance.timing import (
     START_CYCLES,
     WRITE_CYCLES,
 )
+from m3vit.sim.performance.writer import cycles_per_word as write_cycles_per_word
 from m3vit.sim.program import Op, Opcode
 from m3vit.sim.program_check import GELU_BYTES, expert_words
 from m3vit.sim.regmap import Mode
@@ -237,8 +238,9 @@ class Executor:
     def _store(self, index: int, op: Op) -> None:
         words = op.rows * ceil_div(op.out_features, UNIT_BYTES)
         begin = max(self.time + 1, self.idle) + 2
-        period = max(1.0, WORD_BYTES / self.hardware.memory.bytes_per_cycle)
-        end = begin + words * period + self.hardware.memory.latency_cycles + WRITE_CYCLES
+        memory = self.hardware.memory
+        period = write_cycles_per_word(memory.ports, memory.efficiency_percent)
+        end = begin + words * period + memory.latency_cycles + WRITE_CYCLES
         self.write_words[index] = words
         self.engine.turns[-1].stall_input += begin - 1 - self.engine.turns[-1].end
         self.engine.turns[-1].end = begin - 1

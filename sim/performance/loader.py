@@ -6,11 +6,9 @@ from collections import deque
 
 from m3vit.model.config import WORD_BYTES, HardwareConfig
 from m3vit.sim.layout import job_bytes
+from m3vit.sim.performance.reader import Consumer
 from m3vit.sim.performance.stream import Stream
 from m3vit.sim.performance.timing import FETCH_CYCLES, LOADER_OP_CYCLES, PATCH_LATENCY, SEGMENTS
-
-CHUNK = 32
-"""DRAM words of image and residual stream that are followed together."""
 
 
 class Loader:
@@ -35,7 +33,7 @@ class Loader:
 
     def fetch(self, operations: int) -> float:
         """Read the program; returns when its last word has come."""
-        self._job(FETCH_CYCLES, operations)
+        self._stream.begin(FETCH_CYCLES, operations)
         return self.receive(operations, 1.0)
 
     def start(self, time: float) -> None:
@@ -94,17 +92,9 @@ class Loader:
         self._job(max(self._next, self._begun if self.wait else 0.0), words)
 
     def _job(self, request: float, words: int) -> None:
-        self.asked = self._stream.reader.begin(request, words)
+        self.asked = self._stream.begin(request, words)
         self._next = self.asked + 1
 
     def receive(self, words: int, period: float) -> float:
         """Take `words` DRAM words of the last job, at least `period` cycles apart; returns when the last has come."""
-        reader = self._stream.reader
-        time = reader.deliver(1)
-        reader.taken(time)
-        for first in range(1, words, CHUNK):
-            part = min(CHUNK, words - first)
-            time = max(reader.deliver(part), time + part * period)
-            reader.taken(time)
-        reader.end()
-        return time
+        return self._stream.reader.take(words, Consumer(period=period))

@@ -45,6 +45,8 @@ STREAM_LATENCY = 3
 """From a word's arrival to its visibility at the feeder (m3vit_stream)."""
 SKIP_CYCLES = 5
 """From a skip to the first word behind it, if that has arrived (m3vit_stream)."""
+REQUEST_CYCLES = 2
+"""From a job's acceptance to the request of its first burst at the memory (m3vit_dma_read, m3vit_read_port)."""
 READ_WINDOW = 32
 """DRAM words that a port of the DMA asks for ahead of delivery (m3vit_read_port)."""
 FETCH_CYCLES = 2
