@@ -8,9 +8,9 @@ these classes, so a size is never written in two places. Nothing here needs torc
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from m3vit.model.errors import UserError, read_file
 
@@ -147,15 +147,56 @@ class MemoryConfig(Frozen):
 
 
 class BoardConfig(Frozen):
-    """Resources of the target device (XCZU7EV, AMD DS891)."""
+    """Resources of the target device; the default is the ZCU104's XCZU7EV (AMD DS891)."""
 
     name: str = "ZCU104"
     part: str = "xczu7ev-ffvc1156-2-e"
-    dsp: int = 1728
-    bram36: int = 312
-    uram: int = 96
-    lut: int = 230_400
-    ff: int = 460_800
+    board_file: str = "xilinx.com:zcu104:*"
+    """Name of Vivado's board file, any version."""
+    dsp: int = Field(default=1728, gt=0)
+    bram36: int = Field(default=312, gt=0)
+    uram: int = Field(default=96, ge=0)
+    lut: int = Field(default=230_400, gt=0)
+    ff: int = Field(default=460_800, gt=0)
+
+
+BOARDS: dict[str, BoardConfig] = {
+    board.name: board
+    for board in (
+        BoardConfig(),
+        BoardConfig(
+            name="ZCU102", part="xczu9eg-ffvb1156-2-e", board_file="xilinx.com:zcu102:*",
+            dsp=2520, bram36=912, uram=0, lut=274_080, ff=548_160,
+        ),
+        BoardConfig(
+            name="KV260", part="xck26-sfvc784-2LV-c", board_file="xilinx.com:kv260_som:*",
+            dsp=1248, bram36=144, uram=64, lut=117_120, ff=234_240,
+        ),
+    )
+}  # fmt: skip
+"""Boards by name: ZCU104 and ZCU102 (AMD DS891), Kria KV260 (XCK26, AMD DS987). The ZCU102's XCZU9EG has no URAM."""
+
+
+def find_board(name: str) -> BoardConfig:
+    """A board by its name, in any case.
+
+    Raises:
+        UserError: there is none.
+    """
+    board = BOARDS.get(name.upper())
+    if board is None:
+        raise UserError(f"board '{name}' is unknown; choose one of {', '.join(BOARDS)}")
+    return board
+
+
+def _named_board(value: Any) -> Any:
+    """A board's name stands for the board."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return find_board(value)
+    except UserError as error:
+        raise ValueError(str(error)) from error
 
 
 SHARE = {"dsp": 0.96, "bram36": 0.90, "uram": 0.90, "lut": 0.70, "ff": 0.70}
@@ -194,7 +235,8 @@ class HardwareConfig(Frozen):
     clock_mhz: float = Field(default=300.0, gt=0)
     """Assumed until a vendor tool closes timing."""
     memory: MemoryConfig = MemoryConfig()
-    board: BoardConfig = BoardConfig()
+    board: Annotated[BoardConfig, BeforeValidator(_named_board)] = BoardConfig()
+    """A table of resources, or the name of one of BOARDS."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -253,12 +295,16 @@ MODELS: dict[str, ModelConfig] = {
             experts=16, top_k=4, expert_hidden=384,
         ),
         ModelConfig(
+            name="m3vit_small_nyud_patch16", image_hw=(480, 640), patch=16, dim=384, layers=12, heads=12,
+            mlp_hidden=1536, experts=16, top_k=4, expert_hidden=384,
+        ),
+        ModelConfig(
             name="m3vit_base_patch16", image_hw=(512, 512), patch=16, dim=768, layers=12, heads=12, mlp_hidden=3072,
             experts=16, top_k=4, expert_hidden=768,
         ),
     )
 }  # fmt: skip
-"""Models registered with timm under the same names; `tiny` and `small` are the design page's workloads."""
+"""Models registered with timm under the same names; `tiny`, `small` and `small_nyud` are the papers' workloads."""
 
 HARDWARE: dict[str, HardwareConfig] = {
     h.name: h

@@ -40,6 +40,7 @@ from m3vit.sim.integerise import (
     quantise_linear,
     requant,
 )
+from m3vit.sim.mlp_slices import cut_mlp
 from m3vit.sim.network import AttentionLayer, MlpLayer, MoeLayer, Network, compile_network
 from m3vit.sim.pathway import Pathways, Scales
 
@@ -187,16 +188,8 @@ class Quantiser:
         norm, hidden = self.norm(f"{name}.norm2"), self._hidden(name)
         weight_HD, bias_H = norm.fold(block.norm2, floats(block.mlp.fc1.weight), floats(block.mlp.fc1.bias))
         weight_DH, bias_D = floats(block.mlp.fc2.weight), floats(block.mlp.fc2.bias)
-        step = len(weight_HD) // self._slices
-        slices = [
-            self._expert(
-                (weight_HD[first : first + step], bias_H[first : first + step]),
-                (weight_DH[:, first : first + step], bias_D if first == 0 else np.zeros_like(bias_D)),
-                norm,
-                hidden,
-            )
-            for first in range(0, len(weight_HD), step)
-        ]
+        whole = self._expert((weight_HD, bias_H), (weight_DH, bias_D), norm, hidden)
+        slices = cut_mlp(whole, self._slices, hidden.zero)
         return MlpLayer(norm.integers, slices, hidden.table)
 
     def moe(self, block: MoEBlock, name: str) -> MoeLayer:

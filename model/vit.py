@@ -4,7 +4,7 @@
 
 Every part that timm has comes from timm; the numerics are those of its `vit_*` models (pre-norm, class token, learned
 positions, qkv bias, exact GELU, LayerNorm epsilon 1e-6). One forward pass serves one task. Importing this module
-registers `m3vit_{demo_patch8,tiny_patch16,small_patch16,base_patch16}` with timm.
+registers `m3vit_{demo_patch8,tiny_patch16,small_patch16,small_nyud_patch16,base_patch16}` with timm.
 
 Shapes: B images, H x W pixels, N tokens (class token first), D channels, C channels of a task's prediction.
 """
@@ -184,6 +184,12 @@ def m3vit_tiny_patch16(pretrained: bool = False, **kwargs: Any) -> M3ViT:
 def m3vit_small_patch16(pretrained: bool = False, **kwargs: Any) -> M3ViT:
     """M3ViT-small on 512 x 512 images; keyword arguments replace fields of `ModelConfig`."""
     return _build("m3vit_small_patch16", pretrained, kwargs)
+
+
+@register_model
+def m3vit_small_nyud_patch16(pretrained: bool = False, **kwargs: Any) -> M3ViT:
+    """M3ViT-small on 480 x 640 images; keyword arguments replace fields of `ModelConfig`."""
+    return _build("m3vit_small_nyud_patch16", pretrained, kwargs)
 
 
 @register_model

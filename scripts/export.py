@@ -14,13 +14,13 @@ from rich.table import Table
 from m3vit import __version__
 from m3vit.model.accuracy import with_accuracy
 from m3vit.model.checkpoint import load_checkpoint
-from m3vit.model.config import HARDWARE, Config
-from m3vit.model.errors import UserError
+from m3vit.model.config import Config
 from m3vit.model.quantise import quantise
 from m3vit.model.scenes import load_split
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.project_folder import MARKER, check_replaceable, replace_folder
 from m3vit.sim.capacity import check_fits
+from m3vit.sim.designs import find_design
 from m3vit.sim.pathway import Pathways, check_target, write_pathways
 
 TRIVIAL_SCENES = 512
@@ -33,7 +33,7 @@ def export(
     checkpoint: Annotated[Path, typer.Option(help="model.safetensors of a training run.")],
     out: Annotated[Path, typer.Option(help="Folder for the pathways.")] = Path("runs/pathway"),
     hardware: Annotated[
-        str | None, typer.Option(help=f"Hardware preset in place of the config's: {', '.join(HARDWARE)}.")
+        str | None, typer.Option(help="Design in place of the config's: a preset, a name or a TOML file.")
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Validation scenes to measure accuracy on; all by default.")
@@ -61,16 +61,12 @@ def export(
 
 
 def choose_hardware(config: Config, name: str | None) -> Config:
-    """The config with another hardware preset, or as it is.
+    """The config with another design, or as it is.
 
     Raises:
-        UserError: no such preset.
+        UserError: no such design.
     """
-    if name is None:
-        return config
-    if name not in HARDWARE:
-        raise UserError(f"hardware '{name}' is unknown; choose one of {', '.join(HARDWARE)}")
-    return config.model_copy(update={"hardware": HARDWARE[name]})
+    return config if name is None else config.model_copy(update={"hardware": find_design(name)})
 
 
 def write_hls4ml(pathways: Pathways | None, folder: Path) -> None:

@@ -12,7 +12,9 @@ from m3vit.model.config import HardwareConfig
 from m3vit.model.errors import UserError
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.project_folder import Backend, replace_folder, write_project
+from m3vit.sim.designs import find_design
 from m3vit.sim.pathway import read_pathways
+from m3vit.sim.repack import repack
 from m3vit.sim.resources import Resources, check_board
 from m3vit.sim.synthesis import count
 
@@ -23,9 +25,14 @@ def project(
     pathway: Annotated[Path, typer.Argument(help="Pathway folder written by `m3vit export`.")],
     backend: Annotated[Backend, typer.Option(help="SystemVerilog (rtl) or C++ for Vitis HLS (hls).")] = Backend.rtl,
     out: Annotated[Path, typer.Option(help="Folder for the project.")] = Path("runs/project"),
+    design: Annotated[
+        str | None, typer.Option(help="Another design: one of `m3vit explore`, a preset, or a TOML file.")
+    ] = None,
 ) -> None:
-    """Write the bitstream project of a pathway's accelerator for the ZCU104, with its host driver."""
+    """Write the bitstream project of a pathway's accelerator for its board, with its host driver."""
     pathways = read_pathways(pathway)
+    if design is not None:
+        pathways = repack(pathways, find_design(design))
     hardware = pathways.first.config.hardware
     need = check_fit(hardware) if backend is Backend.rtl else None
     with replace_folder(out) as folder:

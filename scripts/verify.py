@@ -13,12 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.config import Config
+from m3vit.model.config import Config, HardwareConfig
 from m3vit.model.scene_render import render
 from m3vit.model.scenes import scene_seed
 from m3vit.scripts.cli import run_verb
-from m3vit.sim.pathway import read_pathways
+from m3vit.sim.designs import DESIGNS, find_design
+from m3vit.sim.pathway import read_pathways, write_pathways
 from m3vit.sim.regmap import Mode
+from m3vit.sim.repack import repack
 from m3vit.sim.results import RESULTS, Results
 from m3vit.sim.simulator import SimulationError
 from m3vit.sim.verification import verify as verify_pathways
@@ -47,14 +49,20 @@ def verify(
     mode: Annotated[list[Schedule] | None, typer.Option(help="Schedule to compare with; may be repeated.")] = None,
     wave: Annotated[bool, typer.Option("--wave", help="Debug model of one frame; writes dump.vcd.")] = False,
     hls: Annotated[bool, typer.Option(help="Run the HLS accelerator in C-simulation, too.")] = True,
+    design: Annotated[
+        str | None, typer.Option(help="Another design: one of `m3vit explore`, a preset, or a TOML file.")
+    ] = None,
 ) -> None:
     """Run whole frames of every task in RTL and in HLS C-simulation and compare each element with golden.
 
     Writes PATHWAY/verification/results.json, the event trace, the routing for `m3vit estimate` and, with --wave, the
     waveform. A run that was killed
     continues where it stopped. With --mode, --stall or --wave only the RTL runs and results.json is left as it is, for
-    the report speaks of the accelerator's own schedule. Exit code 1 if anything differs from golden.
+    the report speaks of the accelerator's own schedule. With --design the pathway is first laid out for another
+    accelerator, into PATHWAY/designs/NAME, and everything happens there. Exit code 1 if anything differs from golden.
     """
+    if design is not None:
+        pathway = lay_out(pathway, find_design(design))
     pathways = read_pathways(pathway)
     tasks = [pathways.task(name).task for name in task or pathways.tasks]
     folder = (pathway / RESULTS).parent
@@ -77,6 +85,18 @@ def verify(
         typer.echo(f"wrote {work / ('dump.vcd' if wave else 'outcome.jsonl')}; results.json is kept for plain runs")
     if not results.all_equal:
         raise typer.Exit(1)
+
+
+def lay_out(pathway: Path, hardware: HardwareConfig) -> Path:
+    """Write a pathway for another design into a folder of its own; what was verified there stays if it is the same.
+
+    Raises:
+        UserError: the model does not fit the design.
+    """
+    folder = pathway / DESIGNS / hardware.name
+    write_pathways(repack(read_pathways(pathway), hardware), folder)
+    typer.echo(f"laid out for design '{hardware.name}' in {folder}")
+    return folder
 
 
 def validation_images(config: Config, count: int) -> npt.NDArray[np.uint8]:

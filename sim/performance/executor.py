@@ -13,6 +13,7 @@ from m3vit.sim.performance.engine import Arrive, Command, Engine, Fence, NormSta
 from m3vit.sim.performance.loader import Loader
 from m3vit.sim.performance.moe import MoeLayer
 from m3vit.sim.performance.patches import cycles_per_word
+from m3vit.sim.performance.reader import PORT_BEATS, SAVED_BEATS
 from m3vit.sim.performance.routing import Routing
 from m3vit.sim.performance.stream import Stream
 from m3vit.sim.performance.timing import (
@@ -240,7 +241,8 @@ class Executor:
         begin = max(self.time + 1, self.idle) + 2
         memory = self.hardware.memory
         period = write_cycles_per_word(memory.ports, memory.efficiency_percent)
-        end = begin + words * period + memory.latency_cycles + WRITE_CYCLES
+        saved = min(words, SAVED_BEATS * memory.ports / PORT_BEATS)
+        end = begin + (words - saved) * period + memory.latency_cycles + WRITE_CYCLES
         self.write_words[index] = words
         self.engine.turns[-1].stall_input += begin - 1 - self.engine.turns[-1].end
         self.engine.turns[-1].end = begin - 1

@@ -18,8 +18,8 @@ BURST_WORDS = 4
 """DRAM words of a burst."""
 PORT_BEATS = 4
 """Beats of a DRAM word on its port."""
-SAVED_WORDS = 2
-"""DRAM words that the memory can deliver at once after it was idle (the token bucket of sim/tb/m3vit_dram.sv)."""
+SAVED_BEATS = 2
+"""Beats per port that the memory can deliver at once after it was idle (the token bucket of sim/tb/m3vit_dram.sv)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Reader:
         self._port_end = [0.0] * self._ports  # when the last burst of a port had come
         self._bandwidth = 0.0  # when the memory has delivered all stripes so far
         self._share = 0.0  # when it has delivered the present one up to here, port after port
-        self._busy = False  # it had no pause before the present stripe
+        self._together = False  # the ports ask for it at about the same time, so they share the bandwidth
         self._issued = 0.0  # when the last burst was asked for
         self._taken = 0.0  # when the last word was taken
         self._left = self._done = 0  # words of the job
@@ -80,6 +80,7 @@ class Reader:
         """When the words of the job up to `words` from its beginning are taken."""
         room, slope, pace = consumer.room, consumer.slope, consumer.period
         period, ports, port_end = self._period, self._ports, self._port_end
+        saved = SAVED_BEATS * ports / PORT_BEATS * period
         issued, taken, share, done, left, port = (
             self._issued, self._taken, self._share, self._done, self._left, self._port,
         )  # fmt: skip
@@ -89,12 +90,11 @@ class Reader:
             issued = (issued if issued > freed[0] else freed[0]) + 1
             begin = issued + self._latency - 1
             if port == 0:
-                self._busy = self._bandwidth > begin
-                share = max(self._bandwidth, begin - SAVED_WORDS * period)
+                self._together = self._bandwidth > begin or self._freed[ports - 1][0] < issued + BURST_WORDS
+                share = max(self._bandwidth, begin - saved)
                 self._bandwidth = share + min(left, BURST_WORDS * ports) * period
             share += size * period
-            # A busy memory serves all ports of a stripe together; else the first port has it for itself at first.
-            served = self._bandwidth if self._busy else share
+            served = self._bandwidth if self._together else share
             end = port_end[port] = max(max(begin, port_end[port]) + PORT_BEATS * size, served)
             done += size
             left -= size

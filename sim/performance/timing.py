@@ -59,7 +59,7 @@ PATCH_LATENCY = 3
 """From the last word of the image to its last patch (m3vit_patches)."""
 GELU_LATENCY = 131
 """From the first word of a GELU table to the complete table: 8 of 1,024 bytes per cycle (m3vit_gelu)."""
-WRITE_CYCLES = 16
+WRITE_CYCLES = 18
 """Of the result's last burst, besides the memory's latency (m3vit_dma_write, m3vit_write_port)."""
 CACHE_LOOK = 3
 """From a demand to the command, if the expert is in the cache: Look, Seek, Give (m3vit_expert_cache)."""
