@@ -151,7 +151,9 @@ class MoeLayer:
     def _skip(self, pushed: float) -> None:
         engine, loader = self._run.engine, self._run.loader
         seek = max(engine.fed + 4, pushed + 4, loader.seek)
-        skipped = max(seek, self._run.stream.arrive(self._words))
+        lanes = self._run.hardware.lanes
+        parts = [min(lanes, self._words - first) for first in range(0, self._words, lanes)]
+        skipped = max(seek, *(self._run.stream.arrive(part) for part in parts))
         self._run.stream.drop(skipped)
         loader.done()
         loader.seek = skipped + SKIP_CYCLES
