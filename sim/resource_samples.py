@@ -61,7 +61,7 @@ def all_but(*modules: str) -> tuple[str, ...]:
 
 TRAINING: tuple[Design, ...] = (
     *map(Design, HARDWARE.values()),
-    design("train-1", "16 2 257 256 512 2 64 2048 512 4", blocks=all_but(*FIXED, "m3vit_mac_array", "m3vit_routing")),
+    design("train-1", "16 2 257 256 512 2 64 2048 512 4", blocks=all_but(*FIXED, "m3vit_routing")),
     design("train-2", "8 2 2048 768 96 3 50 16384 4096 3", blocks=all_but(*FIXED, "m3vit_routing")),
     design("train-3", "8 2 17 32 32 1 2 64 2 1", blocks=all_but(*FIXED)),
     design("train-4", "16 4 1025 512 1024 1 128 4096 2048 16", blocks=all_but(*LARGE, *FIXED)),
@@ -69,7 +69,7 @@ TRAINING: tuple[Design, ...] = (
            blocks=all_but(*FIXED, "m3vit_attention", "m3vit_layer_norm", "m3vit_router_lane", "m3vit_routing")),
     design("train-6", "8 2 64 2016 64 5 20 128 16 2",
            blocks=("m3vit_layer_norm", "m3vit_residual", "m3vit_router_lane", "m3vit_stream")),
-    design("train-7", "8 2 100 64 64 16 20 128 16 1", blocks=("m3vit_router_lane",)),
+    design("train-7", "8 2 100 64 64 16 20 128 16 1", blocks=("m3vit_router_lane", "m3vit_program")),
     design("train-8", "8 2 17 32 32 1 2 64 2 1", ports=1, blocks=ENUMERATED),
     design("train-9", "8 2 17 32 32 1 2 64 2 1", ports=2, blocks=ENUMERATED),
 )  # fmt: skip
