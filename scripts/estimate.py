@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.config import WORD_BYTES, HardwareConfig, ModelConfig, find_board
+from m3vit.model.config import SHARE, WORD_BYTES, HardwareConfig, ModelConfig, find_board
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.verify import Schedule, mode_of
@@ -187,7 +187,7 @@ def print_totals(tree: dict[str, Any]) -> None:
     typer.echo(f"time: {tree['latency_ms']:.3f} ms at {hardware['clock_mhz']:g} MHz (assumed)")
     typer.echo(f"DRAM: {tree['dram_bytes'] / 1e6:.2f} MB")
     typer.echo(f"energy: {nominal} mJ ({low} to {high}; constants assumed)")
-    typer.echo("resources: " + ", ".join(f"{need[name]:g} {name}" for name in ("dsp", "bram36", "uram")))
+    typer.echo("resources: " + ", ".join(f"{need[name]:g} {name}" for name in SHARE))
     board = hardware["board"]["name"]
     typer.echo(f"it fits {board}" if need["misfit"] is None else f"it does not fit {board}: {need['misfit']}")
 

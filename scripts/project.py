@@ -60,7 +60,10 @@ def check_fit(hardware: HardwareConfig) -> Resources:
 
 def print_resources(hardware: HardwareConfig, need: Resources) -> None:
     """Print what the model says, and what Yosys counted if it did."""
-    typer.echo(f"resources ({need.source}): {need.dsp} DSP48E2, {need.bram36} RAMB36, {need.uram} URAM288")
+    typer.echo(
+        f"resources ({need.source}): {need.dsp} DSP48E2, {need.bram36:g} RAMB36, {need.uram} URAM288, "
+        f"{need.lut} LUTs, {need.ff} flip-flops"
+    )
     counted = count(hardware)
     if counted is not None:
         sizes = ", ".join(f"{number:g} {name}" for name, number in asdict(counted.total).items())

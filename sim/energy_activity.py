@@ -21,8 +21,6 @@ from m3vit.sim.program import OP_BYTES, Op, Opcode
 from m3vit.sim.resources import MEMORIES, RAMB36_SHAPES, URAM_SHAPES, Ram, block_words, estimate
 from m3vit.sim.results import OpResult
 
-FF_PER_DSP = 60
-"""Flip-flops of the design for each of its DSP48E2: Yosys counts 98,503 for 1,656 in the headline design."""
 HARD_BLOCK_LOADS = 32
 """Flip-flops that load the clock as much as one DSP48E2, RAMB36 or URAM288; our assumption, inside the clock's band."""
 
@@ -91,7 +89,7 @@ def frame_activity(program: Sequence[Op], hardware: HardwareConfig, ops: Sequenc
 def clock_loads(hardware: HardwareConfig) -> float:
     """Flip-flops that the clock drives, hard blocks included."""
     need = estimate(hardware)
-    return FF_PER_DSP * need.dsp + HARD_BLOCK_LOADS * (need.dsp + need.bram36 + need.uram)
+    return need.ff + HARD_BLOCK_LOADS * (need.dsp + need.bram36 + need.uram)
 
 
 def ram_accesses(program: Sequence[Op], hardware: HardwareConfig, ops: Sequence[OpResult]) -> dict[str, float]:

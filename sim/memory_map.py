@@ -10,7 +10,7 @@ from typing import Any
 from m3vit.model.config import HardwareConfig
 from m3vit.sim.pathway import Pathway, Pathways
 from m3vit.sim.program_check import regions
-from m3vit.sim.resources import MEMORIES
+from m3vit.sim.resources import MEMORIES, TABLES
 
 KINDS: tuple[tuple[str, str, str], ...] = (
     (r"position", "position", "position embedding"),
@@ -121,14 +121,14 @@ def _owners(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 def on_chip_map(hardware: HardwareConfig) -> list[dict[str, Any]]:
     """Every buffer: `name`, `style` (ultra, block, distributed, registers), `bytes` of data, and the primitives."""
-    rams = {name: make(hardware) for name, make in MEMORIES.items()}
+    rams = {name: make(hardware) for name, make in MEMORIES.items()} | TABLES
     return [
         {
             "name": name,
             "style": ram.style,
             "bytes": -(-ram.bits // 8),
-            "uram": ram.primitives("ultra"),
-            "bram36": ram.primitives("block"),
+            "uram": ram.mapping.uram,
+            "bram36": ram.mapping.bram36,
         }
         for name, ram in rams.items()
         if ram.bits

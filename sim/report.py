@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from m3vit import __version__
-from m3vit.model.config import HardwareConfig
+from m3vit.model.config import SHARE, HardwareConfig
 from m3vit.sim.bound import weight_bytes
 from m3vit.sim.cycles import Task, cycles
 from m3vit.sim.energy import Constants, energy
@@ -212,11 +212,10 @@ def frame_energy(task: Task, constants: Constants) -> dict[str, Any]:
 def resource_table(hardware: HardwareConfig) -> dict[str, Any]:
     """Primitives of the design and of its blocks, as Yosys counts them, beside the model's; else the model's alone."""
     need, synthesis = estimate(hardware), count(hardware)
-    modelled = {"dsp": need.dsp, "bram36": need.bram36, "uram": need.uram}
+    modelled = {name: getattr(need, name) for name in SHARE}
     if synthesis is None:
         source = f"{need.source}; Yosys has not counted this RTL in this shape, '{count_command(hardware)}' does"
-        used = {**modelled, "lut": None, "ff": None}
-        return {**used, "source": source, "modelled": modelled, "blocks": None, "excess": None}
+        return {**modelled, "source": source, "modelled": modelled, "blocks": None, "excess": None}
     return {
         **asdict(synthesis.total),
         "source": synthesis.source,

@@ -104,10 +104,16 @@ class Cells:
 
     def times(self, number: int) -> "Cells":
         """That many of them."""
-        return Cells(**{name: number * value for name, value in asdict(self).items()})
+        return Cells(number * self.dsp, number * self.bram36, number * self.uram, number * self.lut, number * self.ff)
 
     def __add__(self, other: "Cells") -> "Cells":
-        return Cells(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+        return Cells(
+            self.dsp + other.dsp,
+            self.bram36 + other.bram36,
+            self.uram + other.uram,
+            self.lut + other.lut,
+            self.ff + other.ff,
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ they get no tokens.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +42,27 @@ UNPOPULAR_SHARE, UNPOPULAR_OCTAVES = 0.25, 16.0
 SCALES = Scales(residual=1 / RESIDUAL_STD, output=1e-3)
 
 
+@dataclass(frozen=True)
+class Routers:
+    """How uneven random routers are.
+
+    Attributes:
+        popularity: deviation of an expert's logits from the others', in octaves.
+        unpopular: share of the experts that get no tokens.
+    """
+
+    popularity: float = POPULARITY_STD
+    unpopular: float = UNPOPULAR_SHARE
+
+
+UNEVEN = Routers()
+
+
 class Dice:
     """Draws layers from one generator."""
 
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
+    def __init__(self, seed: int, routers: Routers = UNEVEN) -> None:
+        self._rng, self._routers = np.random.default_rng(seed), routers
 
     def norm(self, dim: int) -> Norm:
         """A norm with a factor of X_STD; one channel in sixteen is coarser."""
@@ -81,8 +98,9 @@ class Dice:
 
     def router(self, model: ModelConfig) -> Linear:
         """A router whose experts are unequally popular; top_k of them get tokens at least."""
-        layer = self.linear(model.experts, model.dim, X_STD, LOGIT_STD * OCTAVE, bias_std=POPULARITY_STD / LOGIT_STD)
-        count = min(int(UNPOPULAR_SHARE * model.experts), model.experts - model.top_k)
+        bias_std = self._routers.popularity / LOGIT_STD
+        layer = self.linear(model.experts, model.dim, X_STD, LOGIT_STD * OCTAVE, bias_std=bias_std)
+        count = min(int(self._routers.unpopular * model.experts), model.experts - model.top_k)
         unpopular = self._rng.permutation(model.experts)[:count]
         unit = layer.multiplier_M[0] / 2.0 ** int(layer.shift_M[0]) / OCTAVE
         layer.bias_M[unpopular] -= round(UNPOPULAR_OCTAVES / unit)
@@ -132,14 +150,14 @@ class Dice:
         return np.rint(self._rng.normal(0, BRANCH_STD, (model.tokens, model.dim))).astype(np.int16)
 
 
-def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0) -> Pathways:
+def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0, routers: Routers = UNEVEN) -> Pathways:
     """Pathways of a whole model with random weights.
 
     Raises:
         UserError: the model does not fit the hardware.
     """
     check_fits(model, hardware)
-    dice, slices = Dice(seed), mlp_slices(model, hardware)
+    dice, slices = Dice(seed, routers), mlp_slices(model, hardware)
     network = Network(
         patch=dice.linear(model.dim, 3 * model.patch**2, PIXEL_STD, RESIDUAL_STD),
         position_ND=dice.position(model),
@@ -153,7 +171,7 @@ def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0)
     return compile_network(network, Config(model=model, hardware=hardware), dict.fromkeys(model.tasks, SCALES))
 
 
-def random_moe(model: ModelConfig, hardware: HardwareConfig, seed: int = 0) -> Pathways:
+def random_moe(model: ModelConfig, hardware: HardwareConfig, seed: int = 0, routers: Routers = UNEVEN) -> Pathways:
     """Pathways of a single MoE layer with random weights: LOAD, LAYER_NORM, MOE, STORE.
 
     Raises:
@@ -161,7 +179,7 @@ def random_moe(model: ModelConfig, hardware: HardwareConfig, seed: int = 0) -> P
     """
     check_fits(model, hardware)
     config = Config(model=model, hardware=hardware)
-    return compile_moe(Dice(seed).moe(model), config, dict.fromkeys(model.tasks, SCALES))
+    return compile_moe(Dice(seed, routers).moe(model), config, dict.fromkeys(model.tasks, SCALES))
 
 
 def random_image(model: ModelConfig, seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from m3vit.sim.performance.engine import Arrive, Command, Engine, Fence, NormSta
 from m3vit.sim.performance.loader import Loader
 from m3vit.sim.performance.moe import MoeLayer
 from m3vit.sim.performance.patches import cycles_per_word
-from m3vit.sim.performance.reader import PORT_BEATS, SAVED_BEATS
+from m3vit.sim.performance.reader import BURST_WORDS, PORT_BEATS, SAVED_BEATS
 from m3vit.sim.performance.routing import Routing
 from m3vit.sim.performance.stream import Stream
 from m3vit.sim.performance.timing import (
@@ -242,7 +242,8 @@ class Executor:
         memory = self.hardware.memory
         period = write_cycles_per_word(memory.ports, memory.efficiency_percent)
         saved = min(words, SAVED_BEATS * memory.ports / PORT_BEATS)
-        end = begin + (words - saved) * period + memory.latency_cycles + WRITE_CYCLES
+        last = min(words, BURST_WORDS) * max(0.0, PORT_BEATS - period)  # the last burst has a port for itself
+        end = begin + WRITE_CYCLES + (words - saved) * period + last + memory.latency_cycles
         self.write_words[index] = words
         self.engine.turns[-1].stall_input += begin - 1 - self.engine.turns[-1].end
         self.engine.turns[-1].end = begin - 1

@@ -69,9 +69,7 @@ class Loader:
 
     def expert(self, index: int, words: int, time: float) -> None:
         """The job of an expert, at `time` at the earliest; waits for a place in the list of experts."""
-        if len(self._segments) == SEGMENTS:
-            time = max(time, self._segments[0] + 1)
-        self._next = max(self._next, time)
+        self._next = max(time, self.candidate)
         self.stream_job(index, words)
 
     def pass_over(self, routed: float) -> None:
@@ -84,8 +82,9 @@ class Loader:
 
     @property
     def candidate(self) -> float:
-        """When the next job could be accepted."""
-        return max(self._next, self._stream.reader.free)
+        """When the job of the next expert could be accepted: the DMA is free, the list of experts has a place."""
+        listed = self._segments[0] + 1 if len(self._segments) == SEGMENTS else 0.0
+        return max(self._next, self._stream.reader.free, listed)
 
     def _ask(self, index: int, words: int) -> None:
         self.words[index] = self.words.get(index, 0) + words

@@ -123,7 +123,7 @@ class MoeLayer:
         """The feeder seeks an expert: skips what was loaded in vain; the loader loads the expert."""
         while self._next < expert:
             self._pass(pushed)
-        self._load(expert)
+        self._load(expert, pushed)
 
     def _loaded(self) -> None:
         if not self._run.experts_on_chip:
@@ -133,20 +133,19 @@ class MoeLayer:
     def _pass(self, pushed: float) -> None:
         """The loader looks at an expert without tokens."""
         if self._guess and not self._run.experts_on_chip and self._run.loader.candidate < self._routed:
-            self._load(self._next)
+            self._load(self._next, pushed)
             self._skip(pushed)
         else:
             self._next += 1
             self._run.loader.pass_over(self._routed)
 
-    def _load(self, expert: int) -> None:
+    def _load(self, expert: int, pushed: float) -> None:
         loader, self._next = self._run.loader, expert + 1
         if self._run.experts_on_chip:
             return
         loader.expert(self._index, self._words, 0.0 if self._guess else self._routed)
         self._run.loads[self._index] += 1
-        seek = max(self._run.engine.fed, loader.asked) + 1
-        loader.sought(seek)
+        loader.sought(max(self._run.engine.fed + 3, pushed + 3, loader.seek, loader.asked + 1))
 
     def _skip(self, pushed: float) -> None:
         engine, loader = self._run.engine, self._run.loader

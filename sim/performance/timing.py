@@ -59,8 +59,8 @@ PATCH_LATENCY = 3
 """From the last word of the image to its last patch (m3vit_patches)."""
 GELU_LATENCY = 131
 """From the first word of a GELU table to the complete table: 8 of 1,024 bytes per cycle (m3vit_gelu)."""
-WRITE_CYCLES = 18
-"""Of the result's last burst, besides the memory's latency (m3vit_dma_write, m3vit_write_port)."""
+WRITE_CYCLES = 7
+"""From the first word of the result to its first beat: a burst is collected and asked for (m3vit_write_port)."""
 CACHE_LOOK = 3
 """From a demand to the command, if the expert is in the cache: Look, Seek, Give (m3vit_expert_cache)."""
 CACHE_LOAD = 3
