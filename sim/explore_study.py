@@ -2,14 +2,16 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """The search: an Optuna study whose trials are designs, evaluated in worker processes.
 
-NSGA-II (Deb et al., 2002) with the excess of each resource as a constraint. Whole generations are asked for at once and
-told in order, so that the same seed gives the same designs on any number of processes. The storage holds everything: a
-study that was stopped goes on with the generation it was in, and several machines can work on one study.
+NSGA-II (Deb et al., 2002) with the excess of each resource as a constraint. Half of each generation are neighbours of
+the designs on the front, most of them of the fastest ones. Whole generations are asked for at once and told in order,
+so that the same seed gives the same designs on any number of processes. The storage holds everything: a study that was
+stopped goes on with the generation it was in, and several machines can work on one study.
 """
 
 import json
+import random
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -28,6 +31,9 @@ from m3vit.sim.explore_space import Space, name_design
 
 GENERATION = 50
 """Designs of a generation."""
+FASTEST, NEAR_FASTEST, NEAR_FRONT, CHANGES = 3, 15, 10, (1, 1, 2, 2, 3)
+"""Of a generation so many trials are near one of the fastest designs, and so many near any on the front; how many
+parameters change."""
 ABOUT, EVALUATION = "m3vit", "evaluation"
 """Attributes of a study (what it is about) and of a trial."""
 DIRECTIONS = (StudyDirection.MINIMIZE, StudyDirection.MINIMIZE)
@@ -90,6 +96,8 @@ class Search:
     def _generation(self, done: int, size: int, pool: ProcessPoolExecutor) -> Iterator[int]:
         """Ask for designs, evaluate the new ones, and keep what was found, on an interrupt, too."""
         local, known = self._local(done), self.evaluations()
+        for params in neighbours(local.best_trials, self._seed(done))[:size]:
+            local.enqueue_trial(params)
         asked, jobs = list[Trial](), list[Job]()
         told = 0
         try:
@@ -109,11 +117,13 @@ class Search:
 
         Its sampler has a seed of its own for each generation, so that a study that goes on does not begin anew.
         """
-        seed = int(np.random.SeedSequence([self.seed, done]).generate_state(1)[0])
-        sampler = optuna.samplers.NSGAIISampler(population_size=GENERATION, seed=seed)
+        sampler = optuna.samplers.NSGAIISampler(population_size=GENERATION, seed=self._seed(done))
         local = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
         local.add_trials(self._finished())
         return local
+
+    def _seed(self, done: int) -> int:
+        return int(np.random.SeedSequence([self.seed, done]).generate_state(1)[0])
 
     def _start(self, trial: Trial, known: Mapping[str, Evaluation], pool: ProcessPoolExecutor) -> Job:
         """What is known of a trial's design, or the job that finds out."""
@@ -133,6 +143,36 @@ class Search:
         for name, value in evaluation.excess.items():
             trial.set_constraint(name, value)
         local.tell(trial, [evaluation.cycles, evaluation.price(self.price)])
+
+
+def neighbours(front: Sequence[FrozenTrial], seed: int) -> list[dict[str, Any]]:
+    """Parameters near those of the designs on the front: one to three changed at random.
+
+    Args:
+        front: the best trials so far; without any there are no neighbours.
+        seed: of the choice.
+    """
+    if not front:
+        return []
+    rng = random.Random(seed)
+    distinct = {trial.user_attrs[EVALUATION]["hardware"]["name"]: trial for trial in front}
+    order = sorted(distinct.values(), key=lambda trial: trial.values or [])
+    fastest = [near(rng.choice(order[:FASTEST]), rng) for _ in range(NEAR_FASTEST)]
+    return fastest + [near(rng.choice(order), rng) for _ in range(NEAR_FRONT)]
+
+
+def near(trial: FrozenTrial, rng: random.Random) -> dict[str, Any]:
+    """Parameters of a trial with some changed."""
+    names = rng.sample(sorted(trial.distributions), rng.choice(CHANGES))
+    return trial.params | {name: rng.choice(possible(trial.distributions[name])) for name in names}
+
+
+def possible(distribution: BaseDistribution) -> Sequence[Any]:
+    """All values of a parameter."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, IntDistribution)
+    return range(distribution.low, distribution.high + 1)
 
 
 def ignore_interrupts() -> None:
