@@ -198,13 +198,17 @@ def _small_generations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small_generations")
 def test_the_same_seed_gives_the_same_designs_on_any_number_of_processes(tmp_path: Path) -> None:
-    found = []
+    found = list[dict[str, Evaluation]]()
     for jobs in (1, 2):
         one = search(f"sqlite:///{tmp_path / str(jobs)}.db")
         assert list(one.run(25, jobs)) == list(range(1, 26))
         found.append(one.evaluations())
     assert list(found[0]) == list(found[1])
     assert found[0] == found[1]
+    for trial in one.study.get_trials(deepcopy=False):
+        made = Evaluation.load(trial.user_attrs["evaluation"])
+        assert trial.values == [made.cycles, made.price(Price.area)]
+        assert trial.constraints == made.excess
     assert len(found[0]) > 15
     other = search(f"sqlite:///{tmp_path}/other.db", seed=1)
     assert len(list(other.run(5, 1))) == 5
