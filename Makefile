@@ -50,9 +50,9 @@ generate: $(STAMP) ## rewrite the generated SystemVerilog and C++ files
 bench: $(STAMP) ## full-size frames, models against RTL, schedules, 1,000 frames and 12,000 faults; writes runs/
 	@$(RUN) -m m3vit.scripts.cli bench
 	@$(RUN) -m m3vit.scripts.cli ablation
-	@$(RUN) -m m3vit.scripts.cli validate --pathway runs/tiny/pathway --pathway runs/small/pathway
 	@$(RUN) -m m3vit.scripts.cli reproduce
 	@M3VIT_BENCH_FRAMES=1000 M3VIT_BENCH_FAULTS=10000 $(RUN) -m pytest tests/rtl/test_frame_faults.py tests/rtl/test_random_programs.py
+	@$(RUN) -m m3vit.scripts.cli validate --pathway runs/tiny/pathway --pathway runs/small/pathway
 
 synthesis: $(STAMP) ## count resources with Yosys, only blocks that changed; rewrites sim/synthesis_counts.json
 	@$(RUN) -m m3vit.sim.synthesis

@@ -138,3 +138,17 @@ def test_a_routing_of_another_model_is_refused() -> None:
     program = program_of(TINY, HARDWARE["zcu104"])
     with pytest.raises(UserError, match="the routing is of another model"):
         model_frame(program, HARDWARE["zcu104"], random_routing(program_of(DEMO.model, DEMO.hardware)))
+
+
+def test_experts_on_chip_are_not_read_on_demand() -> None:
+    program = program_of(DEMO.model, DEMO.hardware)
+    with pytest.raises(UserError, match="experts are read on demand"):
+        model_frame(program, DEMO.hardware, random_routing(program), Mode.TOKEN_ORDER, experts_on_chip=True)
+
+
+def test_every_row_of_the_baseline_is_counted() -> None:
+    program = program_of(TINY, HARDWARE["zcu104"])
+    routing = random_routing(program)
+    own, base = (model_frame(program, HARDWARE["zcu104"], routing, mode) for mode in (OWN_SCHEDULE, BASELINE))
+    for index, _ in moe_ops(program):
+        assert base.ops[index].compute == pytest.approx(own.ops[index].compute, rel=0.03)  # rows under a norm count there

@@ -72,7 +72,7 @@ class Executor:
             if self.mode & Mode.NO_PREFETCH:
                 begin = max(begin, self.idle + 1)
             self.time = begin
-            self.loader.begin(index, begin)
+            self.loader.begin(begin)
             self._execute(index, op)
         return self.time
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from m3vit.model.config import HardwareConfig
+from m3vit.model.errors import UserError
 from m3vit.sim.performance.executor import Executor
 from m3vit.sim.performance.routing import Routing
 from m3vit.sim.program import Op
@@ -48,9 +49,11 @@ def model_frame(
         experts_on_chip: the papers' baseline with memory for all experts, which are there before the frame begins.
 
     Raises:
-        UserError: the routing is of another model.
+        UserError: the routing is of another model, or the schedule reads experts on demand that are on chip.
     """
     routing.check(program)
+    if experts_on_chip and mode & Mode.TOKEN_ORDER:
+        raise UserError("token by token, experts are read on demand; leave out either that schedule or experts on chip")
     executor = Executor(program, hardware, routing, mode, experts_on_chip)
     end = executor.run()
     return FrameModel(round(end), tuple(_counters(program, executor, routing)))

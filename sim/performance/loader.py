@@ -40,9 +40,9 @@ class Loader:
         """The program is checked."""
         self._next = time
 
-    def begin(self, index: int, time: float) -> None:
-        """The executor begins an operation; the loader may have begun it before."""
-        self._index, self._begun = index, time
+    def begin(self, time: float) -> None:
+        """The executor begins the next operation; the loader may have begun it before."""
+        self._begun = time
         self._next = max(self._next, self.asked + LOADER_OP_CYCLES)
 
     def skip(self) -> None:

@@ -77,13 +77,13 @@ class MoeLayer:
         misses = sum(not cache.hit(expert) for expert in executor.routing.chosen[self._index].reshape(-1).tolist())
         begin = max(executor.idle, self._routed + QUEUE_DRAIN + 4)
         load = self._read_expert(begin)
-        turn = self._visit(begin + load)
+        first, second = self._visit(begin + load)
         visit = executor.idle - (begin + load)
-        stalls = visit - turn.issued - turn.stall_weight
-        turn.issued, turn.stall_weight = turn.issued * visits, turn.stall_weight * visits
-        turn.stall_input = begin - turn.begin + stalls * visits + load * misses
         end = begin + visits * visit + misses * load
-        turn.end = end - 1
+        second.issued += (visits - 1) * (first.issued + second.issued)
+        second.stall_weight += (visits - 1) * (first.stall_weight + second.stall_weight)
+        second.stall_input = end - second.begin - second.issued - second.stall_weight
+        second.end = end - 1
         executor.engine.wait_until(end)
         executor.time = end
         executor.visits[self._index], executor.loads[self._index] = visits, misses
@@ -96,11 +96,12 @@ class MoeLayer:
         arrived = loader.receive(job_bytes(self._words, self._run.hardware) // WORD_BYTES, 1.0)
         return arrived + CACHE_LOAD - begin
 
-    def _visit(self, begin: float) -> Turn:
+    def _visit(self, begin: float) -> list[Turn]:
+        """One token in one expert; returns the turns of its two commands."""
         executor = self._run
         pushed = executor.push(begin + CACHE_LOOK)
         executor.expert(self._index, self._op, 1, pushed, self._source, arrive=at_once)
-        return executor.engine.turns[-1]
+        return executor.engine.turns[-2:]
 
     def _route(self) -> float:
         executor, op = self._run, self._op

@@ -53,8 +53,8 @@ class Reader:
         self._ports = memory.ports
         self._period = WORD_BYTES / memory.bytes_per_cycle
         self._latency = memory.latency_cycles + REQUEST_CYCLES
-        bursts = READ_WINDOW // BURST_WORDS
-        self._freed = [deque([0.0] * bursts, bursts) for _ in range(self._ports)]  # when the last bursts were taken
+        places = READ_WINDOW - BURST_WORDS + 1  # a burst is asked for when all words but so many less one are taken
+        self._freed = [deque([0.0] * places, places) for _ in range(self._ports)]  # when a port's last words were taken
         self._port_end = [0.0] * self._ports  # when the last burst of a port had come
         self._bandwidth = 0.0  # when the memory has delivered all stripes so far
         self._share = 0.0  # when it has delivered the present one up to here, port after port
@@ -90,7 +90,7 @@ class Reader:
             issued = (issued if issued > freed[0] else freed[0]) + 1
             begin = issued + self._latency - 1
             if port == 0:
-                self._together = self._bandwidth > begin or self._freed[ports - 1][0] < issued + BURST_WORDS
+                self._together = self._bandwidth > begin or self._freed[-1][0] < issued + BURST_WORDS
                 share = max(self._bandwidth, begin - saved)
                 self._bandwidth = share + min(left, BURST_WORDS * ports) * period
             share += size * period
@@ -99,7 +99,7 @@ class Reader:
             done += size
             left -= size
             taken = max(end, taken + size * pace, room - (words - done) * slope if words > done else room)
-            freed.append(taken)
+            freed.extend((taken - 3, taken - 2, taken - 1, taken)[-size:])
             port = port + 1 if port + 1 < ports else 0
         self._issued, self._taken, self._share, self._done, self._left, self._port = (
             issued, taken, share, done, left, port,
