@@ -22,7 +22,7 @@ from m3vit.scripts.cli import run_verb
 from m3vit.scripts.workloads import WORKLOADS, find_workload
 from m3vit.sim.designs import DESIGNS, EXPLORED, write_design
 from m3vit.sim.energy import load_constants
-from m3vit.sim.explore import Evaluation, Price, Problem, evaluate
+from m3vit.sim.explore import Evaluation, Price, Problem, evaluate, quantity
 from m3vit.sim.explore_page import Findings, png, render
 from m3vit.sim.explore_space import Space
 from m3vit.sim.explore_study import Search, open_study
@@ -71,7 +71,7 @@ def explore(
     workload: Annotated[str | None, typer.Option(help=f"One of {', '.join(WORKLOADS)}; {DEFAULT} by default.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML config in place of a workload.")] = None,
     board: Annotated[str | None, typer.Option(help=f"One of {', '.join(BOARDS)}; the config's by default.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Trials of the study in all, earlier runs included.")] = 1000,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the study in all, earlier runs included.")] = 2000,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     price: Annotated[Price, typer.Option(help="What to trade cycles for.")] = Price.area,
     storage: Annotated[str | None, typer.Option(help="Database URL or journal:FILE; OUT/study.db by default.")] = None,
@@ -203,7 +203,7 @@ def write(found: Findings, folder: Path, target: Target, about: dict[str, Any]) 
 
 def notes_of(best: Evaluation, found: Findings) -> list[str]:
     """Comment of a design's file."""
-    used = ", ".join(f"{value:,.0f} {name}" for name, value in best.used.items())
+    used = ", ".join(f"{quantity(value)} {name}" for name, value in best.used.items())
     return [
         f"Found by m3vit explore for {found.title}. Modelled, neither synthesised nor simulated:",
         f"{best.cycles:,} cycles per frame ({found.routing} routing), {best.energy_mj:.2f} mJ, {used}.",
@@ -248,7 +248,7 @@ def cells(evaluation: Evaluation, reference: Evaluation | None) -> tuple[str, ..
         f"{evaluation.ms:.3f}",
         f"{evaluation.energy_mj:.2f}",
         f"{evaluation.area:.1%}",
-        *(f"{value:,.0f}" for value in evaluation.used.values()),
+        *(quantity(value) for value in evaluation.used.values()),
     )
 
 

@@ -118,6 +118,11 @@ def evaluate(problem: Problem, hardware: HardwareConfig) -> Evaluation:
     )
 
 
+def quantity(value: float) -> str:
+    """A number of primitives; a RAMB18E2 is half a bram36."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def front(evaluations: Iterable[Evaluation], price: Price) -> list[Evaluation]:
     """The designs that fit and that no other one beats in both cycles and price, fastest first."""
     best: list[Evaluation] = []

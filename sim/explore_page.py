@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from m3vit.sim.explore import PRICE_TITLE, Evaluation, Price, front
+from m3vit.sim.explore import PRICE_TITLE, Evaluation, Price, front, quantity
 
 PAGE = "explore.html.j2"
 LIGHT = {"text": "#1b1f24", "back": "#ffffff", "rest": "#a9b2bc", "front": "#0b6bcb", "reference": "#c2410c"}
@@ -112,5 +112,6 @@ def render(findings: Findings) -> str:
     """The page."""
     source = resources.files("m3vit.scripts").joinpath("templates", PAGE).read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["quantity"] = quantity
     pictures = {"light": svg(findings, LIGHT), "dark": svg(findings, DARK)}
     return environment.from_string(source).render(findings=findings, pictures=pictures, light=LIGHT, dark=DARK)

@@ -24,7 +24,7 @@ from m3vit.sim.bound import frame_bound
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.designs import read_design
 from m3vit.sim.energy import load_constants
-from m3vit.sim.explore import Evaluation, Price, Problem, evaluate, front
+from m3vit.sim.explore import Evaluation, Price, Problem, evaluate, front, quantity
 from m3vit.sim.explore_space import PORTS, Choice, Space, name_design, power_of_two
 from m3vit.sim.explore_study import Search, neighbours, open_study
 from m3vit.sim.network import plan_programs
@@ -187,6 +187,10 @@ def test_the_front_is_what_nothing_beats() -> None:
     assert any(not e.fits for e in made)
     assert [(e.cycles, e.area) for e in found] == sorted(expected)
     assert front([e for e in made if not e.fits], Price.area) == []
+
+
+def test_half_a_block_ram_is_shown() -> None:
+    assert [quantity(value) for value in (1658, 258.5, 248.0)] == ["1,658", "258.5", "248"]
 
 
 # The study
