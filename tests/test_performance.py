@@ -151,6 +151,4 @@ def test_every_row_of_the_baseline_is_counted() -> None:
     routing = random_routing(program)
     own, base = (model_frame(program, HARDWARE["zcu104"], routing, mode) for mode in (OWN_SCHEDULE, BASELINE))
     for index, _ in moe_ops(program):
-        assert base.ops[index].compute == pytest.approx(
-            own.ops[index].compute, rel=0.03
-        )  # rows under a norm count there
+        assert base.ops[index].compute == pytest.approx(own.ops[index].compute, rel=0.03)  # a norm takes some rows
