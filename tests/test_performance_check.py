@@ -68,6 +68,17 @@ def test_the_model_is_close_to_the_rtl(name: str, measured: dict[str, Measured])
     assert {opcode: pair for opcode, pair in result.classes.items() if abs(pair.error) > CLASS_LIMIT} == {}
 
 
+def test_what_does_not_wait_for_memory_is_exact(measured: dict[str, Measured]) -> None:
+    """A latency that is a few cycles off would stay within the limits above."""
+    results = [compare_measured(one) for one in measured.values()]
+    assert all(result.classes[Opcode.ATTENTION].error == 0 for result in results if Opcode.ATTENTION in result.classes)
+    assert all(
+        result.counters["compute"].rtl == pytest.approx(result.counters["compute"].model, rel=2e-3)
+        for result in results
+    )
+    assert sum(abs(result.frame.error) for result in results) / len(results) < 0.35
+
+
 def other_memory(memory: MemoryConfig) -> MemoryConfig:
     return memory.model_copy(update={"latency_cycles": memory.latency_cycles + 60})
 
