@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Latencies of the RTL that the performance model is built on, in cycles.
 
-Each follows from the registers in the module that is named, but for WRITE_CYCLES and SKIP_CYCLES, which were set by what
-development cases measured. sim/performance_check.py holds the model to the RTL's counters.
+Each follows from the registers in the module that is named, but for WRITE_CYCLES and SKIP_CYCLES, which were set by
+what development cases measured. sim/performance_check.py holds the model to the RTL's counters.
 """
 
 ACT_LATENCY = 5
