@@ -315,15 +315,14 @@ def compile_moe(layer: MoeLayer, config: Config, scales: Mapping[TaskName, Scale
     return compiler.link(scales)
 
 
-def zeros(*shape: int) -> npt.NDArray[np.int8]:
-    """Zeros that take no memory."""
-    return np.broadcast_to(np.int8(0), shape)
-
-
 def blank_linear(out_features: int, in_features: int) -> Linear:
-    """A layer that has a shape only."""
-    none_M = zeros(out_features)
-    return Linear(zeros(out_features, in_features), none_M, none_M, none_M)  # type: ignore[arg-type]
+    """A layer that has a shape only: zeros that take no memory."""
+    return Linear(
+        np.broadcast_to(np.int8(0), (out_features, in_features)),
+        np.broadcast_to(np.int32(0), out_features),
+        np.broadcast_to(np.uint16(0), out_features),
+        np.broadcast_to(np.uint8(0), out_features),
+    )
 
 
 def blank_network(model: ModelConfig, slices: int) -> Network:

@@ -17,11 +17,10 @@ from pydantic import ValidationError
 
 from m3vit.model.config import Frozen, HardwareConfig, one_sentence
 from m3vit.model.errors import UserError, read_file, write_atomically
-from m3vit.sim.golden.executor import Executor, Step
-from m3vit.sim.golden.moe import router_logits, top_k
-from m3vit.sim.pathway import Pathway, Pathways, write_pathways
+from m3vit.sim.pathway import Pathways, write_pathways
+from m3vit.sim.performance.trace import TRACE, read_routing
 from m3vit.sim.performance_cases import Case
-from m3vit.sim.program import Op, Opcode
+from m3vit.sim.program import Op
 from m3vit.sim.regmap import Mode
 from m3vit.sim.results import FrameResult
 from m3vit.sim.simulator import fingerprint, frame_bench
@@ -76,19 +75,6 @@ def write_measured(measured: Measured, path: Path) -> None:
     write_atomically(path, (measured.model_dump_json() + "\n").encode())
 
 
-def chosen_experts(pathway: Pathway, source: npt.NDArray[Any]) -> dict[int, list[list[int]]]:
-    """Experts that golden's routers choose for each token, ascending, by the index of the MOE operation."""
-    executor, chosen = Executor(pathway), dict[int, list[list[int]]]()
-
-    def observe(step: Step) -> None:
-        if step.op.opcode is Opcode.MOE:
-            logits_NE = router_logits(step.x_ND, executor.router(step.op))
-            chosen[step.index] = np.sort(top_k(logits_NE, step.op.top_k)).tolist()
-
-    executor.run(source, observe)
-    return chosen
-
-
 def measure_frame(
     name: str, key: str, pathways: Pathways, task: str, source: npt.NDArray[Any], mode: Mode, work: Path
 ) -> Measured:
@@ -111,13 +97,14 @@ def measure_frame(
     write_pathways(pathways, work / "pathway")
     results = verify(work / "pathway", pathways, [source], [pathway.task], work=work, mode=mode, switch_rounds=0)
     assert results.all_equal, f"{name}: {results.golden_vs_rtl_mismatches} elements differ from golden"
+    routing = read_routing(work / TRACE.name, pathway.program)
     return Measured(
         key=key,
         name=name,
         hardware=pathway.config.hardware,
         mode=int(mode),
         program=pathway.program,
-        chosen=chosen_experts(pathway, source),
+        chosen={index: chosen_NK.tolist() for index, chosen_NK in routing.chosen.items()},
         frame=results.frames[0],
     )
 

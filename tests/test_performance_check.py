@@ -20,6 +20,7 @@ from m3vit.sim.capacity import check_fits
 from m3vit.sim.golden.executor import Executor, Step
 from m3vit.sim.pathway import read_pathways, write_pathways
 from m3vit.sim.performance import FrameModel, Routing, model_frame
+from m3vit.sim.performance.trace import TRACE, read_routing
 from m3vit.sim.performance_cases import SCHEDULES, SUITES, Case, Suite, rough_cycles
 from m3vit.sim.performance_check import (
     CLASS_LIMIT,
@@ -35,7 +36,6 @@ from m3vit.sim.performance_check import (
 from m3vit.sim.performance_measured import (
     Measured,
     case_key,
-    chosen_experts,
     measure_case,
     measure_cases,
     read_measured,
@@ -224,11 +224,11 @@ def test_every_program_is_legal(case: Case) -> None:
     assert (program[0].opcode is Opcode.PATCH_EMBED) == case.whole
 
 
-def test_the_routing_is_that_of_golden() -> None:
+def test_the_routing_is_that_of_golden(measured: dict[str, Measured]) -> None:
     case = next(case for case in QUICK.draw() if case.model.moe_layers and case.model.top_k > 1)
     pathway, steps = case.pathways().first, list[Step]()
     Executor(pathway).run(case.source(), steps.append)
-    chosen = chosen_experts(pathway, case.source())
+    chosen = measured[case.name].chosen
     assert set(chosen) == {step.index for step in steps if step.queues}
     for step in steps:
         for queue in step.queues:
@@ -262,7 +262,10 @@ def compared(model: FrameModel) -> Comparison:
     frame = FrameResult(
         task="depth", image=0, cycles=10_000, elements=1, mismatches=0, ops=[*counters(3_000, 50, 6_000, 900)]
     )
-    fixed = lambda program, hardware, routing, mode: model  # noqa: E731
+
+    def fixed(program: object, hardware: object, routing: object, mode: object) -> FrameModel:
+        return model
+
     return compare("case", PROGRAM, DEMO.hardware, Routing({}), frame, OWN_SCHEDULE, fixed)
 
 
@@ -332,7 +335,7 @@ def test_verified_frames_are_compared(verified: Path) -> None:
     (result,) = verb.verified_frames(verified)
     pathways = read_pathways(verified)
     case = next(case for case in QUICK.draw() if case.name == pathways.first.workload)
-    routing = Routing({i: np.array(rows) for i, rows in chosen_experts(pathways.first, case.source()).items()})
+    routing = read_routing(verified / TRACE, pathways.first.program)
     modelled = model_frame(pathways.first.program, case.hardware, routing)
     assert result.frame.model == modelled.cycles
 

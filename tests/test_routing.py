@@ -3,7 +3,9 @@
 """Routings of the cycle model: distributions, traces on disk, and traces that do not fit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ from m3vit.sim.performance.routing import (
 from m3vit.sim.performance.trace import TracedFrame, read_routing, write_trace
 from m3vit.sim.synthetic import random_image, random_pathways
 
+Damage = Callable[[dict[str, Any]], object]
+"""Changes the tree of a trace in place."""
 PROGRAM = plan_programs(DEMO.model, DEMO.hardware)["depth"]
 OPS = dict(moe_ops(PROGRAM))
 
@@ -88,7 +92,7 @@ def test_traces_survive_the_disk(tmp_path: Path) -> None:
         (lambda tree: tree.pop("version") and tree.update(version=2), "is not a routing trace"),
     ],
 )  # fmt: skip
-def test_traces_that_do_not_fit_are_refused(tmp_path: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_traces_that_do_not_fit_are_refused(tmp_path: Path, damage: Damage, message: str) -> None:
     path = tmp_path / "routing.json"
     write_trace(path, "demo", [TracedFrame.of("depth", 0, random_routing(PROGRAM))])
     tree = json.loads(path.read_text())

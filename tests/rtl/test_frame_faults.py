@@ -29,6 +29,11 @@ FAULTS = (
     "listed_faults", "faults_of_a_program_with_load", "silence", "driver_reports_the_code", "random_corruptions",
     "random_responses", "random_others",
 )  # fmt: skip
+FEWER_PORTS = (
+    ("frames", "every_case"), ("frames", "memories"), ("frames", "reset_in_mid_frame"), ("faults", "listed_faults"),
+    ("faults", "random_responses"), ("faults", "silence"),
+)  # fmt: skip
+"""What depends on the number of AXI ports."""
 COUNTS = {
     FRAMES_VARIABLE: os.environ.get(FRAMES_VARIABLE, "30"),
     FAULTS_VARIABLE: os.environ.get(FAULTS_VARIABLE, "100"),
@@ -68,6 +73,16 @@ def test_start(seed: int, cases: Path, tmp_path: Path) -> None:
         plusargs=[RANDOM_START],
         seed=seed,
     )
+
+
+@pytest.mark.timeout(HOURS)
+@pytest.mark.parametrize(("module", "testcase"), [*FEWER_PORTS])
+def test_one_port(module: str, testcase: str, cases: Path, tmp_path: Path) -> None:
+    """All bursts, stalls, errors and silence on a single AXI port."""
+    memory = HARDWARE.memory.model_copy(update={"ports": 1})
+    bench = frame_bench(HARDWARE.model_copy(update={"memory": memory}))
+    env = environment(cases, tmp_path) | COUNTS
+    run(bench, f"rtl.bench_{module}", work=tmp_path, env=env, testcase=testcase, plusargs=[RANDOM_START])
 
 
 @pytest.mark.parametrize("latency", [1, 300])
