@@ -14,17 +14,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from m3vit.model.errors import UserError, read_file
 
-TaskName = Literal["segmentation", "depth", "normals", "edges", "saliency"]
+TaskName = Literal["segmentation", "human_parts", "depth", "normals", "edges", "saliency"]
+DatasetName = Literal["scenes", "nyud", "pascal_context", "cityscapes"]
 SEGMENTATION_CLASSES = ("floor", "wall", "box", "sphere", "cylinder")
 """Names of the class ids of the scenes."""
-TASK_CHANNELS: dict[TaskName, int] = {
-    "segmentation": len(SEGMENTATION_CLASSES),
-    "depth": 1,
-    "normals": 3,
-    "edges": 1,
-    "saliency": 1,
-}
-"""Output channels of a task's head."""
+HUMAN_PARTS = ("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs")
+"""Names of the class ids of PASCAL-Context's human parts (ASTMT, arXiv 1904.08918)."""
 RouterKind = Literal["single", "multi", "task_conditioned"]
 
 
@@ -56,6 +51,8 @@ class ModelConfig(Frozen):
     """Width of the task embedding that the task-conditioned router concatenates to each token."""
     head_grid: int = Field(default=4, gt=0)
     """Each token predicts head_grid x head_grid sub-patch cells."""
+    classes: int = Field(default=len(SEGMENTATION_CLASSES), gt=1)
+    """Classes of the segmentation task; the dataset's number."""
     tasks: tuple[TaskName, ...] = ("segmentation", "depth", "normals", "edges", "saliency")
 
     @model_validator(mode="after")
@@ -72,6 +69,18 @@ class ModelConfig(Frozen):
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ValueError("tasks must be a non-empty list without repetition")
         return self
+
+    def channels(self, task: TaskName) -> int:
+        """Output channels of a task's prediction."""
+        match task:
+            case "segmentation":
+                return self.classes
+            case "human_parts":
+                return len(HUMAN_PARTS)
+            case "normals":
+                return 3
+            case "depth" | "edges" | "saliency":
+                return 1
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -101,15 +110,53 @@ class SceneConfig(Frozen):
     seed: int = 2210
 
 
+class DataConfig(Frozen):
+    """Where images and targets come from, and how training images are augmented."""
+
+    dataset: DatasetName = "scenes"
+    root: Path | None = None
+    """Folder of a dataset on disk; the scenes need none."""
+    workers: int = Field(default=2, ge=0)
+    """Loader processes of a dataset on disk."""
+    flip: bool = True
+    """Mirror half of the training images of a dataset on disk, targets (and normals' x) with them."""
+    scale: tuple[float, float] = (0.75, 1.5)
+    """Range of the random rescaling before the crop to the model's image size (MTI-Net, arXiv 2001.06902)."""
+    colour_jitter: float = Field(default=0.2, ge=0)
+    """Strength of brightness, contrast and saturation changes."""
+
+
 class TrainConfig(Frozen):
     """Optimisation recipe. `steps` counts optimiser updates; each update sees all tasks."""
 
     steps: int = Field(default=500, gt=0)
     batch: int = Field(default=16, gt=0)
+    """Images of one update, over all accumulated parts and all processes."""
+    accumulate: int = Field(default=1, gt=0)
+    """Parts of a batch that are computed one after the other."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(default=3e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of SGD, and the first beta of AdamW."""
     weight_decay: float = Field(default=0.05, ge=0)
     warmup: int = Field(default=50, ge=0)
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    poly_power: float = Field(default=0.9, gt=0)
     grad_clip: float = Field(default=1.0, gt=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of matrix products in training (torch's autocast); parameters stay float32."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights, which is then what is validated and shipped; 0: none."""
+    weighting: Literal["fixed", "uncertainty"] = "fixed"
+    """Task losses by fixed factors, or by learned variances (Kendall et al., arXiv 1705.07115)."""
+    loss_weights: dict[TaskName, float] = Field(default_factory=dict)
+    """Fixed factors in place of a task's own."""
+    conflict: Literal["none", "pcgrad"] = "none"
+    """Project conflicting task gradients (PCGrad, arXiv 2001.06782)."""
+    pretrained: str | None = None
+    """A timm model name, or a checkpoint file of timm, whose weights the trunk and (upcycled) the experts start from."""
+    experts: Literal["replicated", "sharded"] = "replicated"
+    """With several processes: every process holds all experts, or an equal share of them."""
     router_noise: float = Field(default=1.0, ge=0)
     """Noise standard deviation times the number of experts (V-MoE, arXiv 2106.05974, section 2)."""
     importance_loss: float = Field(default=0.01, ge=0)
@@ -124,6 +171,8 @@ class QuantConfig(Frozen):
     calibration_images: int = Field(default=64, gt=0)
     residual_headroom: float = Field(default=1.5, ge=1)
     """Factor between the largest residual seen in calibration and the int16 range."""
+    expert_bits: Literal[4, 8] = 8
+    """Width of the experts' weights; everything else is int8."""
 
 
 class MemoryConfig(Frozen):
@@ -273,6 +322,7 @@ class Config(Frozen):
     """The whole tree, as `m3vit train --config FILE` reads it and every artefact stores it."""
 
     model: ModelConfig
+    data: DataConfig = DataConfig()
     scenes: SceneConfig = SceneConfig()
     train: TrainConfig = TrainConfig()
     quant: QuantConfig = QuantConfig()

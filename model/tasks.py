@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m3vit.model.config import SEGMENTATION_CLASSES, TASK_CHANNELS, TaskName
+from m3vit.model.config import SEGMENTATION_CLASSES, TaskName
 from m3vit.model.metrics import DecodedMetric, MaxF, MeanAngle, MeanIoU, RootMeanSquare
 
 DEPTH_OFFSET_M = 3.75
@@ -50,11 +50,11 @@ class Task:
 TASKS: dict[TaskName, Task] = {
     task.name: task
     for task in (
-        Task("segmentation", TASK_CHANNELS["segmentation"], "mIoU (%)", True, 1.0),
-        Task("depth", TASK_CHANNELS["depth"], "RMSE (m)", False, 1.0),
-        Task("normals", TASK_CHANNELS["normals"], "mean angle (deg)", False, 1.0),
-        Task("edges", TASK_CHANNELS["edges"], "odsF (%)", True, 4.0),
-        Task("saliency", TASK_CHANNELS["saliency"], "maxF (%)", True, 1.0),
+        Task("segmentation", len(SEGMENTATION_CLASSES), "mIoU (%)", True, 1.0),
+        Task("depth", 1, "RMSE (m)", False, 1.0),
+        Task("normals", 3, "mean angle (deg)", False, 1.0),
+        Task("edges", 1, "odsF (%)", True, 4.0),
+        Task("saliency", 1, "maxF (%)", True, 1.0),
     )
 }
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from m3vit.model.config import MODELS, ModelConfig, TaskName
 from m3vit.model.heads import TokenHead
 from m3vit.model.moe import Experts, MoE, RouterNoise, Routing
-from m3vit.model.tasks import TASKS
 
 NORM_EPS = 1e-6
 
@@ -84,7 +83,7 @@ class M3ViT(nn.Module):
             MoEBlock(config) if config.is_moe(layer) else DenseBlock(config) for layer in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.dim, eps=NORM_EPS)
-        self.heads = nn.ModuleDict({task: TokenHead(config, TASKS[task].channels) for task in config.tasks})
+        self.heads = nn.ModuleDict({task: TokenHead(config, config.channels(task)) for task in config.tasks})
         self.apply(_init_weights)
         trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)

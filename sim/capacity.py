@@ -5,7 +5,7 @@
 `program_check` holds the same limits for operations; this comes first, before anything is calibrated or laid out.
 """
 
-from m3vit.model.config import TASK_CHANNELS, UNIT_BYTES, HardwareConfig, ModelConfig
+from m3vit.model.config import UNIT_BYTES, HardwareConfig, ModelConfig
 from m3vit.model.errors import UserError
 from m3vit.sim.golden.attention import MAX_TOKENS
 from m3vit.sim.golden.moe import MAX_EXPERTS
@@ -32,7 +32,7 @@ def check_fits(model: ModelConfig, hardware: HardwareConfig) -> None:
         UserError: the first limit that is exceeded, with both numbers.
     """
     channels = model.dim // model.heads
-    outputs = max(TASK_CHANNELS[task] for task in model.tasks) * model.head_grid**2
+    outputs = max(model.channels(task) for task in model.tasks) * model.head_grid**2
     operations = OPS_PER_LAYER * model.layers + OTHER_OPS
     words = ceil_div(3 * model.patch**2, hardware.inputs)
     queries = query_words(model.heads, channels, hardware)

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from m3vit.model.config import (
     HARDWARE,
-    TASK_CHANNELS,
     UNIT_BYTES,
     BoardConfig,
     HardwareConfig,
@@ -183,7 +182,7 @@ class Space:
 
     def _least_dim(self, inputs: int) -> int:
         """Smallest max_dim: for the residual stream, the heads, and a patch in the key-value words of a token."""
-        outputs = max(TASK_CHANNELS[task] for task in self.model.tasks) * self.model.head_grid**2
+        outputs = max(self.model.channels(task) for task in self.model.tasks) * self.model.head_grid**2
         patch = (ceil_div(3 * self.model.patch**2, inputs) - 1) * inputs // 2 + 1
         return align(max(self.model.dim, outputs, patch), UNIT_BYTES)
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import TASK_CHANNELS, Config, HardwareConfig, ModelConfig, TaskName
+from m3vit.model.config import Config, HardwareConfig, ModelConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import block_rows, check_fits, mlp_slices
 from m3vit.sim.golden.attention import AttentionScales
@@ -338,7 +338,7 @@ def blank_network(model: ModelConfig, slices: int) -> Network:
         position_ND=np.zeros((model.tokens, dim), np.int16),
         blocks=[(attention, moe if model.is_moe(layer) else mlp) for layer in range(model.layers)],
         norm=norm,
-        heads={task: blank_linear(TASK_CHANNELS[task] * model.head_grid**2, dim) for task in model.tasks},
+        heads={task: blank_linear(model.channels(task) * model.head_grid**2, dim) for task in model.tasks},
     )
 
 

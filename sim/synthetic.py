@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import TASK_CHANNELS, Config, HardwareConfig, ModelConfig
+from m3vit.model.config import Config, HardwareConfig, ModelConfig
 from m3vit.sim.capacity import check_fits, mlp_slices
 from m3vit.sim.golden.arith import quantise_multiplier
 from m3vit.sim.golden.attention import AttentionScales
@@ -164,7 +164,7 @@ def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0,
         blocks=[dice.block(model, index, slices) for index in range(model.layers)],
         norm=dice.norm(model.dim),
         heads={
-            task: dice.linear(TASK_CHANNELS[task] * model.head_grid**2, model.dim, X_STD, HEAD_STD)
+            task: dice.linear(model.channels(task) * model.head_grid**2, model.dim, X_STD, HEAD_STD)
             for task in model.tasks
         },
     )

@@ -3,11 +3,12 @@
 """Hypothesis strategies: models of every shape that the demo hardware takes."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from m3vit.model.config import TASK_CHANNELS, UNIT_BYTES, ModelConfig, TaskName
+from m3vit.model.config import DEMO, UNIT_BYTES, ModelConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import check_fits
 from rtl.frames import HARDWARE
@@ -22,8 +23,8 @@ def models(draw: st.DrawFn) -> ModelConfig:
     heads = draw(st.integers(1, HARDWARE.max_dim // channels))
     height = draw(st.integers(1, HARDWARE.max_tokens - 1))
     width = draw(st.integers(1, (HARDWARE.max_tokens - 1) // height))
-    tasks: list[TaskName] = draw(st.lists(st.sampled_from(sorted(TASK_CHANNELS)), min_size=1, max_size=3, unique=True))
-    most = max(TASK_CHANNELS[task] for task in tasks)
+    tasks: list[TaskName] = draw(st.lists(st.sampled_from(get_args(TaskName)), min_size=1, max_size=3, unique=True))
+    most = max(DEMO.model.channels(task) for task in tasks)
     experts = draw(st.one_of(st.integers(1, 16), st.integers(17, 200)))
     model = ModelConfig(
         name="drawn",
