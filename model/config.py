@@ -154,7 +154,7 @@ class TrainConfig(Frozen):
     conflict: Literal["none", "pcgrad"] = "none"
     """Project conflicting task gradients (PCGrad, arXiv 2001.06782)."""
     pretrained: str | None = None
-    """A timm model name, or a checkpoint file of timm, whose weights the trunk and (upcycled) the experts start from."""
+    """A timm model name or checkpoint file, whose weights the trunk and (upcycled) the experts start from."""
     experts: Literal["replicated", "sharded"] = "replicated"
     """With several processes: every process holds all experts, or an equal share of them."""
     router_noise: float = Field(default=1.0, ge=0)
