@@ -2,13 +2,14 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checkpoints: one safetensors file each, written atomically, so a kill at any moment leaves the old or the new one.
 
-Tensors are named `model.NAME` and, while training goes on, `optim.NAME.STATE`. The header's metadata holds the format
+Tensors are named `model.NAME` and, while training goes on, `optim.NAME.STATE`, `average.NAME` (moving average of the
+weights) and `extra.NAME` (learned task weights, loss scale). The header's metadata holds the format
 version, the step and the whole config. `model.safetensors` (a finished run) has no optimiser state; apart from that it
 and `resume.safetensors` have the same layout, and both can be exported.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from m3vit.model.vit import M3ViT
 
 FORMAT = "m3vit-checkpoint"
 VERSION = 1
-MODEL, OPTIMISER = "model.", "optim."
+MODEL, OPTIMISER, AVERAGE, EXTRA = "model.", "optim.", "average.", "extra."
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Checkpoint:
     """The model's state dict."""
     optimiser: dict[str, Tensor]
     """`PARAMETER.STATE` to tensor; empty in a finished run's file."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """Moving average of the parameters, if the recipe keeps one; a finished run's file has it as `model`."""
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    """Other state of the training."""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -47,6 +52,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     tensors = {MODEL + name: tensor for name, tensor in checkpoint.model.items()}
     tensors |= {OPTIMISER + name: tensor for name, tensor in checkpoint.optimiser.items()}
+    tensors |= {AVERAGE + name: tensor for name, tensor in checkpoint.average.items()}
+    tensors |= {EXTRA + name: tensor for name, tensor in checkpoint.extra.items()}
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -80,7 +87,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} has a damaged header ({error}); train again or copy it again") from error
     config = config_from_dict(tree, str(path))
-    return Checkpoint(config, step, _with_prefix(tensors, MODEL), _with_prefix(tensors, OPTIMISER))
+    model, optimiser, average, extra = (_with_prefix(tensors, prefix) for prefix in (MODEL, OPTIMISER, AVERAGE, EXTRA))
+    return Checkpoint(config, step, model, optimiser, average=average, extra=extra)
 
 
 def _metadata(data: bytes) -> dict[str, str]:
@@ -94,8 +102,8 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def restore_model(model: M3ViT, checkpoint: Checkpoint, path: Path) -> None:
-    """Load a checkpoint's weights into a model.
+def check_fit(model: M3ViT, checkpoint: Checkpoint, path: Path) -> None:
+    """Compare a checkpoint's weights with a model's.
 
     Raises:
         UserError: names or shapes do not fit the config in the file's header; `path` names the file in the message.
@@ -108,6 +116,15 @@ def restore_model(model: M3ViT, checkpoint: Checkpoint, path: Path) -> None:
             f"{path} does not fit its own config: tensor {name} is {found.get(name, 'missing')}, expected "
             f"{expected.get(name, 'none')}; train again"
         )
+
+
+def restore_model(model: M3ViT, checkpoint: Checkpoint, path: Path) -> None:
+    """Load a checkpoint's weights into a model.
+
+    Raises:
+        UserError: as `check_fit`.
+    """
+    check_fit(model, checkpoint, path)
     model.load_state_dict(checkpoint.model)
 
 
@@ -115,7 +132,8 @@ def load_checkpoint(path: Path) -> tuple[Config, M3ViT]:
     """Read a trained model, in evaluation mode on the CPU.
 
     Args:
-        path: `model.safetensors` or `resume.safetensors` as `m3vit train` wrote it.
+        path: `model.safetensors` or `resume.safetensors` as `m3vit train` wrote it. Of a run with a moving average the
+            second gives the latest weights, not the average.
 
     Raises:
         UserError: the file is missing, truncated, not a checkpoint, or does not fit its own config.

@@ -10,7 +10,7 @@ an expert, S = N * K assignments of a token to an expert.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +22,22 @@ from m3vit.model.config import ModelConfig, TaskName
 
 @dataclass(frozen=True)
 class RouterNoise:
-    """Gaussian noise on the logits in training: standard deviation and the generator that draws it."""
+    """Gaussian noise on the logits in training: standard deviation and the generator that draws it.
+
+    With the batch divided among `world` processes, each draws for the whole batch and takes the part of its `rank`.
+    """
 
     std: float
     generator: torch.Generator
+    rank: int = 0
+    world: int = 1
+
+    def sample(self, like_NE: Tensor) -> Tensor:
+        """Standard normal noise for the logits of N tokens of this process."""
+        tokens, experts = like_NE.shape
+        shape = (self.world * tokens, experts)
+        whole = torch.randn(shape, generator=self.generator, device=like_NE.device, dtype=like_NE.dtype)
+        return whole[self.rank * tokens : (self.rank + 1) * tokens]
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,10 @@ class Routing:
     """int64, best expert first."""
     gate_NK: Tensor
     """Weight of each chosen expert."""
+
+    def detached(self) -> "Routing":
+        """The same decision without the graph behind it."""
+        return Routing(self.logits_NE.detach(), self.noisy_NE.detach(), self.expert_NK, self.gate_NK.detach())
 
     def load(self) -> Tensor:
         """Share of the N * K assignments that each expert received, (E); sums to 1."""
@@ -67,18 +83,15 @@ class Router(nn.Module, ABC):
         """The affine map from token to logits for one task: weight (E, D) and bias (E)."""
 
     def forward(self, x_ND: Tensor, task: TaskName, noise: RouterNoise | None = None) -> Routing:
-        """Route (N, D) tokens; with `noise`, noisy top-k gating (V-MoE, section 2)."""
-        logits_NE = self.logits(x_ND, task)
-        noisy_NE = logits_NE if noise is None else logits_NE + noise.std * _normal_like(logits_NE, noise.generator)
+        """Route (N, D) tokens; with `noise`, noisy top-k gating (V-MoE, section 2). In float32 under autocast."""
+        with torch.autocast(x_ND.device.type, enabled=False):
+            logits_NE = self.logits(x_ND, task)
+        noisy_NE = logits_NE if noise is None else logits_NE + noise.std * noise.sample(logits_NE)
         expert_NK = top_k_lower_index_first(noisy_NE, self.top_k)
         gate_NK = noisy_NE.softmax(-1).gather(-1, expert_NK)
         if self.renormalise:
             gate_NK = gate_NK / gate_NK.sum(-1, keepdim=True)
         return Routing(logits_NE, noisy_NE, expert_NK, gate_NK)
-
-
-def _normal_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
 def top_k_lower_index_first(scores_NE: Tensor, k: int) -> Tensor:
@@ -255,12 +268,20 @@ class MoE(nn.Module):
         return combine(dispatch.gather(y_SD), gate_NK).view_as(x_BND), routings
 
 
-def importance_loss(routing: Routing) -> Tensor:
+Total = Callable[[Tensor], Tensor]
+"""Turns a sum over one process's tokens into the sum over all processes'."""
+
+
+def _alone(x: Tensor) -> Tensor:
+    return x
+
+
+def importance_loss(routing: Routing, total: Total = _alone) -> Tensor:
     """Squared coefficient of variation of the experts' summed softmax weights (V-MoE, appendix A.2)."""
-    return _squared_variation(routing.logits_NE.softmax(-1).sum(0))
+    return _squared_variation(total(routing.logits_NE.softmax(-1).sum(0)))
 
 
-def load_loss(routing: Routing, std: float) -> Tensor:
+def load_loss(routing: Routing, std: float, total: Total = _alone) -> Tensor:
     """Squared coefficient of variation of the experts' smoothed load (V-MoE, appendix A.2).
 
     The load of an expert is the sum over tokens of the probability that it stays in the top k when only its own noise
@@ -269,6 +290,7 @@ def load_loss(routing: Routing, std: float) -> Tensor:
     Args:
         routing: A decision made with noise.
         std: Standard deviation of that noise, positive.
+        total: Sums over the processes that share a batch.
 
     Raises:
         ValueError: `std` is not positive, so that the load has no gradient.
@@ -277,7 +299,7 @@ def load_loss(routing: Routing, std: float) -> Tensor:
         raise ValueError(f"the load loss needs router noise, got standard deviation {std}")
     threshold_N1 = routing.noisy_NE.gather(-1, routing.expert_NK[:, -1:])
     stays_NE = torch.special.ndtr((routing.logits_NE - threshold_N1) / std)
-    return _squared_variation(stays_NE.sum(0))
+    return _squared_variation(total(stays_NE.sum(0)))
 
 
 def _squared_variation(x_E: Tensor) -> Tensor:

@@ -123,6 +123,17 @@ def loss(task: TaskName, pred_BCHW: Tensor, target: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(pred_BCHW, target)
 
 
+def loss_sum(task: TaskName, pred_BCHW: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum and number of pixels."""
+    count = valid_count(task, target)
+    return loss(task, pred_BCHW, target) * count, count
+
+
+def valid_count(task: TaskName, target: Tensor) -> Tensor:
+    """Pixels."""
+    return torch.tensor(float(target.shape[0] * target.shape[-1] * target.shape[-2]))
+
+
 class Metric:
     """A task's metric on model outputs: decodes, then accumulates."""
 

@@ -1,162 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Multi-task training with exact resume.
+"""A training run in a folder, with exact resume.
 
 An update is a pure function of the checkpoint and the step number: the batch and the router's noise come from
 generators seeded by (seed, stream, counter), and nothing draws from torch's global generator. So a run that was killed
-at any moment and resumed ends with the same bits as one that was not, on the same CPU and number of threads.
+at any moment and resumed ends with the same bits as one that was not, on the same CPU, number of threads and processes.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from m3vit.model import scenes, tasks
-from m3vit.model.checkpoint import Checkpoint, read_checkpoint, restore_model, write_checkpoint
-from m3vit.model.config import Config, TrainConfig
+from m3vit.model import scenes
+from m3vit.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from m3vit.model.config import Config
+from m3vit.model.distributed import Processes, join_processes, own_device, restarted
 from m3vit.model.errors import UserError, write_atomically
-from m3vit.model.evaluate import Split, evaluate, evaluate_trivial, routing_entropy
-from m3vit.model.moe import RouterNoise, Routing, importance_loss, load_loss
-from m3vit.model.vit import M3ViT, normalise_image
+from m3vit.model.evaluate import Split, evaluate, evaluate_trivial
+from m3vit.model.sampling import batch_indices
+from m3vit.model.pretrained import pretrained_weights
+from m3vit.model.trainer import Trainer
 
 RESUME, MODEL, METRICS, LOGS = "resume.safetensors", "model.safetensors", "metrics.json", "tensorboard"
-ORDER, NOISE = 0, 1
-"""Streams of random numbers."""
 LOG_EVERY = 10
-
-
-def seeded(seed: int, stream: int, counter: int, device: torch.device | None = None) -> torch.Generator:
-    """A generator that depends on its three numbers only."""
-    state = np.random.SeedSequence([seed, stream, counter]).generate_state(1)
-    return torch.Generator(device or torch.device("cpu")).manual_seed(int(state[0]))
-
-
-def batch_indices(config: TrainConfig, size: int, step: int) -> Tensor:
-    """Scenes of one update: consecutive parts of an endless sequence of permutations of `size` scenes."""
-    first, last = step * config.batch, (step + 1) * config.batch - 1
-    epochs = range(first // size, last // size + 1)
-    orders = [torch.randperm(size, generator=seeded(config.seed, ORDER, epoch)) for epoch in epochs]
-    return torch.cat(orders)[first % size :][: config.batch]
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last step."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def make_optimiser(model: M3ViT, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; biases, norms, embeddings and the class token are not decayed."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        plain = name.endswith("bias") or "norm" in name or "embedding" in name or name in ("cls_token", "pos_embed")
-        (kept if plain else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
-
-
-class Trainer:
-    """A model, its optimiser and the number of updates done.
-
-    Args:
-        config: Model and recipe. The initial weights depend on `config.train.seed` only.
-        device: Where to compute.
-    """
-
-    def __init__(self, config: Config, device: torch.device) -> None:
-        self.config, self.device, self.step = config, device, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.train.seed)
-            self.model = M3ViT(config.model)
-        self.model.to(device).train()
-        self.optimiser = make_optimiser(self.model, config.train)
-
-    def update(self, batch: Split) -> dict[str, float]:
-        """One optimiser update on all tasks.
-
-        Args:
-            batch: `image` uint8 (B, 3, H, W) and one target per task.
-
-        Returns:
-            Scalars by name, for the log.
-
-        Raises:
-            UserError: the loss is no longer finite.
-        """
-        rate = learning_rate(self.config.train, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        loss, scalars = self.loss({key: tensor.to(self.device) for key, tensor in batch.items()})
-        torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.grad_clip)
-        if not norm.isfinite():
-            raise UserError(f"training diverged at step {self.step}: the gradient is not finite; lower train.lr")
-        self.optimiser.step()
-        self.step += 1
-        return scalars | {"loss/total": float(loss.detach()), "optimiser/gradient": float(norm), "optimiser/rate": rate}
-
-    def loss(self, batch: Split) -> tuple[Tensor, dict[str, float]]:
-        """Weighted sum of the tasks' losses and the routers' balance losses, and its parts."""
-        noise = self.router_noise()
-        total, scalars = torch.zeros((), device=self.device), {}
-        predictions = self.model.forward_tasks(normalise_image(batch["image"]), self.config.model.tasks, noise)
-        for task, prediction in predictions.items():
-            task_loss = tasks.loss(task, prediction.map_BCHW, batch[task])
-            total = total + tasks.TASKS[task].loss_weight * task_loss + self.balance_loss(prediction.routings, noise)
-            scalars[f"loss/{task}"] = float(task_loss.detach())
-            for layer, entropy in zip(self.config.model.moe_layers, routing_entropy(prediction.routings), strict=True):
-                scalars[f"load_entropy/{task}/{layer}"] = entropy
-        return total, scalars
-
-    def router_noise(self) -> RouterNoise | None:
-        """The noise of this step, None if the recipe has none."""
-        std = self.config.train.router_noise / self.config.model.experts
-        generator = seeded(self.config.train.seed, NOISE, self.step, self.device)
-        return RouterNoise(std, generator) if std > 0 else None
-
-    def balance_loss(self, routings: list[Routing], noise: RouterNoise | None) -> Tensor:
-        """Importance and load loss, averaged over the MoE layers (V-MoE, appendix A.2)."""
-        total = torch.zeros((), device=self.device)
-        for routing in routings:
-            total = total + self.config.train.importance_loss * importance_loss(routing)
-            if noise is not None:
-                total = total + self.config.train.load_loss * load_loss(routing, noise.std)
-        return total / max(1, len(routings))
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything that the next update depends on."""
-        optimiser = {
-            f"{name}.{key}": value
-            for name, parameter in self.model.named_parameters()
-            for key, value in self.optimiser.state[parameter].items()
-        }
-        return Checkpoint(self.config, self.step, self.model.state_dict(), optimiser)
-
-    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Continue from a checkpoint; `path` names its file in error messages.
-
-        Raises:
-            UserError: the checkpoint's tensors do not fit the model.
-        """
-        restore_model(self.model, checkpoint, path)
-        for name, parameter in self.model.named_parameters():
-            state = {k.rpartition(".")[2]: t for k, t in checkpoint.optimiser.items() if k.rpartition(".")[0] == name}
-            if checkpoint.step and set(state) != {"step", "exp_avg", "exp_avg_sq"}:
-                raise UserError(f"{path} has no optimiser state for {name}; train again in another folder")
-            if state:
-                self.optimiser.state[parameter] = {key: tensor.to(self.device) for key, tensor in state.items()}
-        self.step = checkpoint.step
 
 
 def find_start(config: Config, out: Path, resume: bool) -> Checkpoint | None:
