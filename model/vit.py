@@ -3,7 +3,7 @@
 """M3ViT: a Vision Transformer whose odd blocks hold task-routed experts (arXiv 2210.14793, section 3.1).
 
 Every part that timm has comes from timm; the numerics are those of its `vit_*` models (pre-norm, class token, learned
-positions, qkv bias, exact GELU, LayerNorm epsilon 1e-6). A forward pass serves one task or several. Importing this module
+positions, qkv bias, exact GELU, LayerNorm epsilon 1e-6). A pass serves one task or several. Importing this module
 registers `m3vit_{demo_patch8,tiny_patch16,small_patch16,small_nyud_patch16,base_patch16}` with timm.
 
 Shapes: B images, H x W pixels, N tokens (class token first), D channels, C channels of a task's prediction.
