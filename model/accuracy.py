@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from m3vit.model.config import TaskName
-from m3vit.model.evaluate import Split, evaluate, evaluate_trivial
+from m3vit.model.evaluate import Split, batches, evaluate, evaluate_trivial
 from m3vit.model.heads import upsample
 from m3vit.model.tasks import TASKS, make_metric
 from m3vit.model.vit import M3ViT
@@ -72,7 +72,8 @@ def with_accuracy(
         progress: show progress bars.
     """
     part = first_images(val, limit)
-    float32 = evaluate(model, part, BATCH)["tasks"]
+    float32 = evaluate(model, batches(part, BATCH))["tasks"]
+    trivial = evaluate_trivial(tuple(pathways.tasks), train, batches(part, BATCH))
     int8 = evaluate_int8(pathways, part, progress=progress)
     return Pathways(
         {
@@ -83,7 +84,7 @@ def with_accuracy(
                     higher_is_better=TASKS[task].higher_is_better,
                     float32=float32[task]["value"],
                     int8=int8[task],
-                    trivial=evaluate_trivial(task, train[task], part[task])["trivial_per_pixel"],
+                    trivial=trivial[task]["trivial_per_pixel"],
                     images=len(part["image"]),
                 ),
             )

@@ -12,11 +12,11 @@ it runs on gloo and NCCL.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -25,6 +25,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from m3vit.model.errors import UserError
 from m3vit.model.moe import Experts
 
 T = TypeVar("T")
@@ -62,6 +63,23 @@ class Processes:
         values = [value]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+    def agree(self, decide: Callable[[], T]) -> T:
+        """What the first process decides; its mistake of the user's is everybody's.
+
+        Raises:
+            UserError: the first process raised it.
+        """
+        decided: tuple[T | None, str | None] = (None, None)
+        if self.first:
+            try:
+                decided = decide(), None
+            except UserError as error:
+                decided = None, str(error)
+        value, mistake = self.from_first(decided)
+        if mistake is not None:
+            raise UserError(mistake)
+        return cast(T, value)
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -149,3 +167,32 @@ def clip_gradients(parameters: list[nn.Parameter], largest: float) -> Tensor:
 
 def _norm(parameters: list[nn.Parameter]) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+class OwnError(UserError):
+    """A mistake of the user's that perhaps only this process has met, as a damaged image."""
+
+
+@contextmanager
+def own_mistakes() -> Iterator[None]:
+    """Mark mistakes as this process's own, so that it says them."""
+    try:
+        yield
+    except UserError as error:
+        raise OwnError(str(error)) from error
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks to the user; true without torchrun."""
+    return os.environ.get("RANK", "0") == "0" or not launched()
+
+
+@contextmanager
+def quiet_in_others() -> Iterator[None]:
+    """Leave the sentence about a mistake that all processes meet to the first one; the others just exit with 2."""
+    try:
+        yield
+    except UserError as error:
+        if is_first() or isinstance(error, OwnError):
+            raise
+        raise SystemExit(2) from None

@@ -10,7 +10,7 @@ from m3vit.model.optimisers import Parameters
 
 
 def decay_at(decay: float, step: int) -> float:
-    """Decay of update `step` (from 0): at most (1 + step) / (10 + step), so that the first weights are soon forgotten."""
+    """Decay of update `step` (from 0), at most (1 + step) / (10 + step): the first weights are soon forgotten."""
     return min(decay, (1 + step) / (10 + step))
 
 

@@ -6,7 +6,7 @@ Shapes: B images, C channels of a task, H x W pixels, E experts, K experts per t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -35,13 +35,12 @@ def batches(split: Split, size: int) -> Iterator[Split]:
 
 
 @torch.no_grad()
-def evaluate(model: M3ViT, val: Split, batch: int) -> dict[str, Any]:
+def evaluate(model: M3ViT, val: Iterable[Split]) -> dict[str, Any]:
     """Metrics and router loads of a model on the validation split.
 
     Args:
         model: Runs where its parameters are; its mode is left as it is (nothing in it depends on the mode).
-        val: Validation scenes.
-        batch: Images at a time.
+        val: Validation images in batches.
 
     Returns:
         `tasks.NAME.value` in the metric's unit, and per MoE layer and task `routers.LAYER.TASK` with the `load` of
@@ -50,7 +49,9 @@ def evaluate(model: M3ViT, val: Split, batch: int) -> dict[str, Any]:
     device = model.pos_embed.device
     metrics = {task: tasks.make_metric(task) for task in model.config.tasks}
     load: dict[tuple[int, TaskName], Tensor] = {}
-    for part in batches(val, batch):
+    images = 0
+    for part in val:
+        images += len(part["image"])
         image = normalise_image(part["image"].to(device))
         for task, prediction in model.forward_tasks(image, model.config.tasks).items():
             metrics[task].update(prediction.map_BCHW.cpu(), part[task])
@@ -58,7 +59,7 @@ def evaluate(model: M3ViT, val: Split, batch: int) -> dict[str, Any]:
                 load[layer, task] = load.get((layer, task), 0) + routing.load().cpu() * len(image)
     return {
         "tasks": {task: _task_facts(task) | {"value": metric.value()} for task, metric in metrics.items()},
-        "routers": _router_facts(model.config, {key: load_E / len(val["image"]) for key, load_E in load.items()}),
+        "routers": _router_facts(model.config, {key: load_E / images for key, load_E in load.items()}),
     }
 
 
@@ -76,19 +77,28 @@ def _router_facts(config: ModelConfig, load: dict[tuple[int, TaskName], Tensor])
     }
 
 
-def evaluate_trivial(task: TaskName, train_targets: Tensor, val_targets: Tensor) -> dict[str, float]:
-    """The metric of the best predictions that ignore the image: one constant, and one value per pixel."""
-    return {
-        "trivial_constant": _constant_metric(task, tasks.trivial_prediction(task, train_targets, False), val_targets),
-        "trivial_per_pixel": _constant_metric(task, tasks.trivial_prediction(task, train_targets, True), val_targets),
+def evaluate_trivial(
+    chosen: Sequence[TaskName], train: Split, val: Iterable[Split]
+) -> dict[TaskName, dict[str, float]]:
+    """The metrics of the best predictions that ignore the image: one constant, and one value per pixel.
+
+    Args:
+        chosen: Tasks.
+        train: Targets that the predictions are the averages of.
+        val: Validation images in batches.
+    """
+    kinds = {"trivial_constant": False, "trivial_per_pixel": True}
+    predictions = {
+        (task, kind): tasks.trivial_prediction(task, train[task], per_pixel)
+        for task in chosen
+        for kind, per_pixel in kinds.items()
     }
-
-
-def _constant_metric(task: TaskName, prediction_CHW: Tensor, targets: Tensor) -> float:
-    metric = tasks.make_metric(task)
-    for part in torch.split(targets, 64):
-        metric.update(prediction_CHW.expand(len(part), -1, -1, -1), part)
-    return metric.value()
+    metrics = {(task, kind): tasks.make_metric(task) for task, kind in predictions}
+    for part in val:
+        for (task, kind), prediction_CHW in predictions.items():
+            target = part[task]
+            metrics[task, kind].update(prediction_CHW.expand(len(target), -1, -1, -1), target)
+    return {task: {kind: metrics[task, kind].value() for kind in kinds} for task in chosen}
 
 
 def worst_expert_share(routers: dict[str, Any], experts: int) -> float:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Learning rates: a linear warm-up, then a cosine, a polynomial (DeepLab, arXiv 1606.00915, section 4.1) or a constant."""
+"""Learning rates: linear warm-up, then a cosine, a polynomial (DeepLab, arXiv 1606.00915, section 4.1), a constant."""
 
 import math
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""A training run in a folder, with exact resume.
+"""A training run: updates, logs, checkpoints, validation; resumable to the same bits, in one process or several.
 
 An update is a pure function of the checkpoint and the step number: the batch and the router's noise come from
 generators seeded by (seed, stream, counter), and nothing draws from torch's global generator. So a run that was killed
@@ -8,6 +8,8 @@ at any moment and resumed ends with the same bits as one that was not, on the sa
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,71 +17,32 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from m3vit.model import scenes
 from m3vit.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from m3vit.model.config import Config
-from m3vit.model.distributed import Processes, join_processes, own_device, restarted
-from m3vit.model.errors import UserError, write_atomically
-from m3vit.model.evaluate import Split, evaluate, evaluate_trivial
-from m3vit.model.sampling import batch_indices
+from m3vit.model.datasets import Data, open_data
+from m3vit.model.distributed import join_processes, own_device, own_mistakes, restarted
+from m3vit.model.errors import write_atomically
+from m3vit.model.evaluate import evaluate, evaluate_trivial
 from m3vit.model.pretrained import pretrained_weights
+from m3vit.model.run_folder import LOGS, METRICS, MODEL, RESUME, find_start, remove_leftovers
 from m3vit.model.trainer import Trainer
 
-RESUME, MODEL, METRICS, LOGS = "resume.safetensors", "model.safetensors", "metrics.json", "tensorboard"
+__all__ = ["LOGS", "METRICS", "MODEL", "RESUME", "train"]
+
 LOG_EVERY = 10
-
-
-def find_start(config: Config, out: Path, resume: bool) -> Checkpoint | None:
-    """The checkpoint to start from, or None for a new run.
-
-    Raises:
-        UserError: the folder is not empty without `resume`, holds something else, or holds a run with another config.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; pass a folder to --out")
-    contents = [path.name for path in out.iterdir()] if out.exists() else []
-    if contents and not resume:
-        raise UserError(f"{out} is not empty; choose another --out, or continue the run in it with --resume")
-    if RESUME not in contents:
-        # A kill during the very first write leaves only its temporary file.
-        if any(not name.startswith(RESUME) for name in contents):
-            raise UserError(f"{out} holds no run to resume; choose another --out")
-        return None
-    checkpoint = read_checkpoint(out / RESUME)
-    if checkpoint.config != config:
-        raise UserError(
-            f"{out} was trained with another config ({first_difference(checkpoint.config, config)}); resume with the "
-            f"same config or choose another --out"
-        )
-    return checkpoint
-
-
-def remove_leftovers(out: Path) -> None:
-    """Delete the temporary files of writes that a kill interrupted; their names begin with the file's name."""
-    for name in (RESUME, METRICS, MODEL):
-        for path in out.glob(f"{name}?*"):
-            path.unlink()
-
-
-def first_difference(old: Config, new: Config) -> str:
-    """The first parameter in which two configs differ, with both values."""
-    pairs = zip(_leaves(old.model_dump(), ""), _leaves(new.model_dump(), ""), strict=True)
-    return next((f"{key} is {a} there and {b} here" for (key, a), (_, b) in pairs if a != b), "no difference")
-
-
-def _leaves(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    pairs = []
-    for key, value in tree.items():
-        pairs += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return pairs
+TRIVIAL_IMAGES = 4096
+"""Training images at most that the predictors without an image average."""
 
 
 def train(config: Config, out: Path, resume: bool, device: torch.device) -> Path:
     """Train, validate and write `model.safetensors`, `metrics.json`, `resume.safetensors` and TensorBoard logs.
 
+    Under torchrun the processes share the batch; the first one writes. A process that torchrun started again continues
+    the run.
+
     Args:
         config: The whole tree.
-        out: Folder of the run; new or empty unless `resume`.
+        out: Folder of the run, which all processes see; new or empty unless `resume`.
         resume: Continue the run in `out`; a finished run is left as it is.
         device: Where to compute.
 
@@ -87,57 +50,114 @@ def train(config: Config, out: Path, resume: bool, device: torch.device) -> Path
         Path of `model.safetensors`, which is written last.
 
     Raises:
-        UserError: the folder is unsuitable, the run in it has another config, or training diverged.
+        UserError: the folder, the data or the recipe is unsuitable, the run in the folder has another config, or
+            training diverged.
     """
-    start = find_start(config, out, resume)
-    if start is not None and (out / MODEL).exists():
-        return out / MODEL
-    remove_leftovers(out)
-    trainer = Trainer(config, device)
-    if start is None:
-        write_checkpoint(out / RESUME, trainer.checkpoint())
-    else:
-        trainer.restore(start, out / RESUME)
-    splits = {
-        name: scenes.load_split(config.scenes, config.model.image_hw, name, progress=True) for name in ("train", "val")
-    }
-    metrics = run_updates(trainer, splits["train"], splits["val"], out)
-    for task, facts in metrics["tasks"].items():
-        facts |= evaluate_trivial(task, splits["train"][task], splits["val"][task])
-    write_atomically(out / METRICS, json.dumps(metrics, indent=2).encode())
-    write_checkpoint(out / MODEL, Checkpoint(config, trainer.step, trainer.model.state_dict(), {}))
+    own = own_device(device)
+    with join_processes(own) as processes:
+        start = processes.agree(lambda: _start(config, out, resume or restarted()))
+        if start == "finished":
+            return out / MODEL
+        trainer = Trainer(config, own, processes)
+        if start == "resume":
+            trainer.restore(read_checkpoint(out / RESUME), out / RESUME)
+        else:
+            _begin(trainer, out)
+        data = open_data(config, progress=processes.first)
+        run_updates(trainer, data, out)
+        processes.wait()
     return out / MODEL
 
 
-def run_updates(trainer: Trainer, data: Split, val: Split, out: Path) -> dict[str, Any]:
-    """All updates that are left, with logs, checkpoints and validation; returns the last validation's metrics."""
-    recipe = trainer.config.train
+def _start(config: Config, out: Path, resume: bool) -> str:
+    """How the run in a folder starts; makes the folder ready."""
+    start = find_start(config, out, resume)
+    if start is not None and (out / MODEL).exists():
+        return "finished"
+    remove_leftovers(out)
+    return "new" if start is None else "resume"
+
+
+def _begin(trainer: Trainer, out: Path) -> None:
+    """Load the weights that the recipe starts from, and write the first checkpoint."""
+    config = trainer.config
+    if config.train.pretrained is not None:
+        trainer.load_weights(pretrained_weights(config.train.pretrained, config.model, trainer.weights()))
+    write_state(trainer, out)
+
+
+def run_updates(trainer: Trainer, data: Data, out: Path) -> None:
+    """All updates that are left, with logs and checkpoints; at the end metrics and model."""
+    recipe, first = trainer.config.train, trainer.processes.first
+    batches = data.train(trainer.config, trainer.step, trainer.processes.rank, trainer.processes.world)
     with (
-        SummaryWriter(out / LOGS, purge_step=trainer.step) as writer,
-        tqdm(total=recipe.steps, initial=trainer.step, desc="train", unit="step", disable=None) as bar,
+        open_log(trainer, out) as writer,
+        tqdm(total=recipe.steps, initial=trainer.step, desc="train", unit="step", disable=not first or None) as bar,
     ):
         while trainer.step < recipe.steps:
-            indices = batch_indices(recipe, len(data["image"]), trainer.step)
-            scalars = trainer.update({key: tensor[indices] for key, tensor in data.items()})
+            with own_mistakes():
+                batch = next(batches)
+            scalars = trainer.update(batch)
             bar.update()
             if trainer.step % LOG_EVERY == 0:
                 bar.set_postfix(loss=f"{scalars['loss/total']:.3f}")
                 log(writer, scalars, trainer.step)
             if trainer.step % recipe.checkpoint_every == 0 and trainer.step < recipe.steps:
-                write_checkpoint(out / RESUME, trainer.checkpoint())
-                log(writer, validation_scalars(evaluate(trainer.model, val, recipe.batch)), trainer.step)
-        write_checkpoint(out / RESUME, trainer.checkpoint())
-        metrics = evaluate(trainer.model, val, recipe.batch)
+                write_state(trainer, out)
+                log(writer, validation_scalars(validate(trainer, data)), trainer.step)
+        write_state(trainer, out)
+        metrics = validate(trainer, data)
         log(writer, validation_scalars(metrics), trainer.step)
-    return {"model": trainer.config.model.name, "steps": trainer.step} | metrics
+    weights = trainer.weights()
+    if first:
+        write_result(trainer, data, metrics, weights, out)
 
 
-def log(writer: SummaryWriter, scalars: dict[str, float], step: int) -> None:
+def validate(trainer: Trainer, data: Data) -> dict[str, Any]:
+    """Metrics of the present weights; none in all processes but the first."""
+    model = trainer.validated_model()
+    metrics = {} if model is None else evaluate(model, data.val(trainer.config.train.batch))
+    trainer.processes.wait()
+    return metrics
+
+
+def write_state(trainer: Trainer, out: Path) -> None:
+    """Write the checkpoint to resume from; all processes must call this."""
+    checkpoint = trainer.checkpoint()
+    if trainer.processes.first:
+        write_checkpoint(out / RESUME, checkpoint)
+
+
+def write_result(
+    trainer: Trainer, data: Data, metrics: dict[str, Any], weights: dict[str, torch.Tensor], out: Path
+) -> None:
+    """Write metrics beside those of the trivial predictors, and the model last."""
+    val = data.val(trainer.config.train.batch)
+    values = evaluate_trivial(trainer.config.model.tasks, data.targets(TRIVIAL_IMAGES), val)
+    for task, facts in metrics["tasks"].items():
+        facts |= values[task]
+    report = {"model": trainer.config.model.name, "steps": trainer.step} | metrics
+    write_atomically(out / METRICS, json.dumps(report, indent=2).encode())
+    write_checkpoint(out / MODEL, Checkpoint(trainer.config, trainer.step, weights, {}))
+
+
+@contextmanager
+def open_log(trainer: Trainer, out: Path) -> Iterator[SummaryWriter | None]:
+    """TensorBoard's log in the first process, nothing in the others."""
+    if not trainer.processes.first:
+        yield None
+        return
+    with SummaryWriter(out / LOGS, purge_step=trainer.step) as writer:
+        yield writer
+
+
+def log(writer: SummaryWriter | None, scalars: dict[str, float], step: int) -> None:
     """Write scalars to TensorBoard."""
-    for name, value in scalars.items():
-        writer.add_scalar(name, value, step)
+    if writer is not None:
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, step)
 
 
 def validation_scalars(metrics: dict[str, Any]) -> dict[str, float]:
     """The metric of each task under the name TensorBoard shows."""
-    return {f"val/{task}": facts["value"] for task, facts in metrics["tasks"].items()}
+    return {f"val/{task}": facts["value"] for task, facts in metrics.get("tasks", {}).items()}

@@ -18,8 +18,8 @@ from m3vit.model.evaluate import Split, load_entropy
 from m3vit.model.moe import RouterNoise, Routing
 from m3vit.model.objective import Counts, Losses, Objective
 from m3vit.model.optimisers import Parameters, make_optimiser, optimiser_state, restore_optimiser
-from m3vit.model.sampling import NOISE, PROJECTION, seeded
 from m3vit.model.precision import make_scaler, restore_scaler, scaler_state
+from m3vit.model.sampling import NOISE, PROJECTION, seeded
 from m3vit.model.schedules import learning_rate
 from m3vit.model.vit import M3ViT
 
@@ -242,7 +242,9 @@ class Trainer:
             scales = {name.removeprefix(SCALER): tensor for name, tensor in checkpoint.extra.items()}
             restore_scaler(self.scaler, scales)
         except KeyError as error:
-            raise UserError(f"{path} has no training state for {error.args[0]}; train again in another folder") from error
+            raise UserError(
+                f"{path} has no training state for {error.args[0]}; train again in another folder"
+            ) from error
 
 
 WEIGHTING, SCALER = "weighting.", "scaler."
@@ -275,7 +277,7 @@ def check_recipe(config: Config, processes: Processes) -> None:
 
 
 def cut(batch: Split, parts: int) -> list[Split]:
-    """Every `parts`-th image from each of the first ones on, so that the parts are the same with any number of processes."""
+    """Every `parts`-th image, from each of the first ones on: the same parts with any number of processes."""
     return [{key: tensor[first::parts] for key, tensor in batch.items()} for first in range(parts)]
 
 

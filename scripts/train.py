@@ -13,16 +13,20 @@ from rich.table import Table
 
 from m3vit.model import train as trainer
 from m3vit.model.checkpoint import read_checkpoint
-from m3vit.model.config import Config, config_from_dict, load_config
+from m3vit.model.config import Config, config_from_dict
+from m3vit.model.distributed import is_first, quiet_in_others
 from m3vit.model.errors import UserError, read_file
 from m3vit.model.evaluate import worst_expert_share
+from m3vit.model.recipe import load_recipe
 from m3vit.scripts.cli import run_verb
 
 
 def train(
     config: Annotated[
-        Path | None, typer.Option(help="TOML file; without it the demo, or with --resume the config of the run.")
+        Path | None,
+        typer.Option(help="TOML file or name of a recipe; without it the demo, or with --resume the run's config."),
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the dataset, in place of data.root.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -32,28 +36,35 @@ def train(
         int | None, typer.Option(min=1, help="CPU threads, all cores by default; 1 is faster on a busy machine.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise, in place of train.seed.")] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="timm model, checkpoint file or NAME@FILE, in place of train.pretrained.")
+    ] = None,
 ) -> None:
-    """Train a multi-task M3ViT on procedural scenes.
+    """Train a multi-task M3ViT on procedural scenes or a dataset on disk.
 
     Writes model.safetensors, metrics.json, TensorBoard logs, and resume.safetensors, from which a killed run continues
-    with --resume to the same bits.
+    with --resume to the same bits. Under torchrun the processes share each batch (docs/training.md).
     """
-    tree = choose_config(config, out, resume).model_dump()
-    overrides = {"steps": steps, "batch": batch, "seed": seed}
-    tree["train"] |= {key: value for key, value in overrides.items() if value is not None}
-    checked = config_from_dict(tree, "the command line")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    path = trainer.train(checked, out, resume, choose_device(device))
-    print_metrics(json.loads(read_file(out / trainer.METRICS)), checked.model.experts)
-    typer.echo(f"wrote {path}")
+    with quiet_in_others():
+        tree = choose_config(config, out, resume).model_dump()
+        overrides = {"steps": steps, "batch": batch, "seed": seed, "pretrained": pretrained}
+        tree["train"] |= {key: value for key, value in overrides.items() if value is not None}
+        if data is not None:
+            tree["data"]["root"] = data
+        checked = config_from_dict(tree, "the command line")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        path = trainer.train(checked, out, resume, choose_device(device))
+    if is_first():
+        print_metrics(json.loads(read_file(out / trainer.METRICS)), checked.model.experts)
+        typer.echo(f"wrote {path}")
 
 
 def choose_config(config: Path | None, out: Path, resume: bool) -> Config:
-    """The config file, else the config of the run that is resumed, else the demo."""
+    """The config file or recipe, else the config of the run that is resumed, else the demo."""
     if config is None and resume and (out / trainer.RESUME).exists():
         return read_checkpoint(out / trainer.RESUME).config
-    return load_config(config)
+    return load_recipe(config)
 
 
 def choose_device(name: str) -> torch.device:
