@@ -53,8 +53,11 @@ class Processes:
         return total
 
     def total(self, x: Tensor) -> Tensor:
-        """Sum over all processes whose gradient is this process's part of the whole: that of `x`."""
-        return x if self.world == 1 else x + (self.sum(x) - x.detach())
+        """Sum over all processes. Its gradient, averaged over the processes, is that of the sum."""
+        if self.world == 1:
+            return x
+        scaled = self.world * x
+        return scaled + (self.sum(x) - scaled.detach())
 
     def from_first(self, value: T) -> T:
         """The value that the first process passed."""

@@ -84,11 +84,11 @@ class Objective(nn.Module):
         return total * self.processes.world / counts[task].clamp_min(1)
 
     def balance_loss(self, routings: list[Routing], noise: RouterNoise | None, device: torch.device) -> Tensor:
-        """Importance and load loss, averaged over the MoE layers (V-MoE, appendix A.2), times the processes."""
+        """Importance and load loss of all processes' images, averaged over the MoE layers (V-MoE, appendix A.2)."""
         recipe, total = self.config.train, torch.zeros((), device=device)
         sums: Callable[[Tensor], Tensor] = self.processes.total
         for routing in routings:
             total = total + recipe.importance_loss * importance_loss(routing, sums)
             if noise is not None:
                 total = total + recipe.load_loss * load_loss(routing, noise.std, sums)
-        return total * self.processes.world / max(1, len(routings))
+        return total / max(1, len(routings))

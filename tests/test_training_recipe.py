@@ -133,9 +133,9 @@ def test_uncertainty_weighting_is_kendalls() -> None:
         gradient, slope = torch.autograd.grad(value, (loss, log_variance))
         assert float(gradient) == pytest.approx(factor)  # starts from the fixed factors
         assert float(slope) == pytest.approx(-factor * 0.7 + 0.5)
-    assert float(make_weighting(TrainConfig(loss_weights={"depth": 3.0}), {"depth": 1.0})("depth", loss.detach(), 1.0)) == (
-        pytest.approx(2.1)
-    )
+    assert float(
+        make_weighting(TrainConfig(loss_weights={"depth": 3.0}), {"depth": 1.0})("depth", loss.detach(), 1.0)
+    ) == (pytest.approx(2.1))
 
 
 def test_learned_variances_grow_with_the_loss(data: Split) -> None:
