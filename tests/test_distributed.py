@@ -68,15 +68,7 @@ RECIPES: dict[str, dict[str, object]] = {
 
 def torchrun(*arguments: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """Two processes through torchrun."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        *options,
-        *arguments,
-    ]
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [*launcher, *options, *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
