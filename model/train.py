@@ -12,7 +12,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -24,26 +23,11 @@ from m3vit.model.config import Config, TrainConfig
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.model.evaluate import Split, evaluate, evaluate_trivial, routing_entropy
 from m3vit.model.moe import RouterNoise, Routing, importance_loss, load_loss
+from m3vit.model.sampling import NOISE, batch_indices, seeded
 from m3vit.model.vit import M3ViT, normalise_image
 
 RESUME, MODEL, METRICS, LOGS = "resume.safetensors", "model.safetensors", "metrics.json", "tensorboard"
-ORDER, NOISE = 0, 1
-"""Streams of random numbers."""
 LOG_EVERY = 10
-
-
-def seeded(seed: int, stream: int, counter: int, device: torch.device | None = None) -> torch.Generator:
-    """A generator that depends on its three numbers only."""
-    state = np.random.SeedSequence([seed, stream, counter]).generate_state(1)
-    return torch.Generator(device or torch.device("cpu")).manual_seed(int(state[0]))
-
-
-def batch_indices(config: TrainConfig, size: int, step: int) -> Tensor:
-    """Scenes of one update: consecutive parts of an endless sequence of permutations of `size` scenes."""
-    first, last = step * config.batch, (step + 1) * config.batch - 1
-    epochs = range(first // size, last // size + 1)
-    orders = [torch.randperm(size, generator=seeded(config.seed, ORDER, epoch)) for epoch in epochs]
-    return torch.cat(orders)[first % size :][: config.batch]
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
