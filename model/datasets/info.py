@@ -130,8 +130,8 @@ NYUD = DatasetInfo(
     edge_tolerance=0.011,
     loss_weights={"normals": 10.0, "edges": 50.0},
     tree=(
-        "gt_sets/train.txt and val.txt, images/NAME.jpg or .png, segmentation/NAME.png or .mat, depth/NAME.npy or .mat, "
-        "normals/NAME.npy, .png or .jpg, edge/NAME.npy or .png"
+        "gt_sets/train.txt and val.txt, images/NAME.jpg or .png, segmentation/NAME.png or .mat, "
+        "depth/NAME.npy or .mat, normals/NAME.npy, .png or .jpg, edge/NAME.npy or .png"
     ),
     address="https://github.com/SimonVandenhende/Multi-Task-Learning-PyTorch",
     licence="not stated; see https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html",
