@@ -221,7 +221,10 @@ def combine(y_NKD: Tensor, gate_NK: Tensor) -> Tensor:
 
 
 class MoE(nn.Module):
-    """The sparse layer that replaces a block's MLP."""
+    """The sparse layer that replaces a block's MLP.
+
+    Routers stay in float32 under autocast, experts do not (Switch Transformer, arXiv 2101.03961, section 2.4).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -247,8 +250,10 @@ class MoE(nn.Module):
         if isinstance(tasks, str) or len(x_BND) % len(tasks):
             raise ValueError(f"a batch of {len(x_BND)} images cannot be divided among the tasks {tasks}")
         x_ND = x_BND.flatten(0, 1)
-        parts = x_ND.chunk(len(tasks))
-        routings: list[Routing] = [self.router(part, task, noise) for part, task in zip(parts, tasks, strict=True)]
+        exact_ND = x_ND.float() if torch.is_autocast_enabled(x_ND.device.type) else x_ND
+        parts = exact_ND.chunk(len(tasks))
+        with torch.autocast(x_ND.device.type, enabled=False):
+            routings: list[Routing] = [self.router(part, task, noise) for part, task in zip(parts, tasks, strict=True)]
         dispatch = Dispatch.of(torch.cat([routing.expert_NK for routing in routings]), len(self.experts.fc1_weight))
         y_SD = self.experts(dispatch.scatter(x_ND), dispatch.lengths)
         gate_NK = torch.cat([routing.gate_NK for routing in routings])
