@@ -80,6 +80,11 @@ def valid_pixels(task: TaskName, target: Tensor) -> Tensor:
     return target != IGNORE
 
 
+def valid_count(task: TaskName, target: Tensor) -> Tensor:
+    """How many pixels have a value, a scalar; what `loss_sum` counts."""
+    return valid_pixels(task, target).sum()
+
+
 def decode(task: TaskName, pred_BCHW: Tensor, info: DatasetInfo = SCENES) -> Tensor:
     """Turn model outputs into what the targets are: labels, metres, unit vectors or probabilities.
 
