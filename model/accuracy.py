@@ -72,7 +72,8 @@ def with_accuracy(
         progress: show progress bars.
     """
     part = first_images(val, limit)
-    float32 = evaluate(model, batches(part, BATCH))["tasks"]
+    facts = evaluate(model, batches(part, BATCH))
+    float32, layers = facts["tasks"], facts["routers"]["layers"]
     trivial = evaluate_trivial(tuple(pathways.tasks), train, batches(part, BATCH))
     int8 = evaluate_int8(pathways, part, progress=progress)
     return Pathways(
@@ -86,6 +87,7 @@ def with_accuracy(
                     int8=int8[task],
                     trivial=trivial[task]["trivial_per_pixel"],
                     images=len(part["image"]),
+                    load={layer: health["load"][task] for layer, health in layers.items()},
                 ),
             )
             for task, pathway in pathways.tasks.items()

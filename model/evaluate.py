@@ -5,7 +5,6 @@
 Shapes: B images, C channels of a task, H x W pixels, E experts, K experts per token.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,18 +13,13 @@ from torch import Tensor
 
 from m3vit.model import tasks
 from m3vit.model.config import ModelConfig, TaskName
+from m3vit.model.datasets.info import SCENES, DatasetInfo
 from m3vit.model.moe import Routing
+from m3vit.model.router_health import load_entropy, router_health
 from m3vit.model.vit import M3ViT, normalise_image
 
 Split = dict[str, Tensor]
 """What `scenes.load_split` returns: `image` and one target per task."""
-
-
-def load_entropy(load_E: Tensor) -> float:
-    """Entropy of the shares of assignments, divided by log E: 1 is an even load, 0 one expert for all."""
-    if len(load_E) == 1:
-        return 1.0
-    return float(torch.special.entr(load_E).sum()) / math.log(len(load_E))
 
 
 def batches(split: Split, size: int) -> Iterator[Split]:
@@ -35,19 +29,19 @@ def batches(split: Split, size: int) -> Iterator[Split]:
 
 
 @torch.no_grad()
-def evaluate(model: M3ViT, val: Iterable[Split]) -> dict[str, Any]:
+def evaluate(model: M3ViT, val: Iterable[Split], info: DatasetInfo = SCENES) -> dict[str, Any]:
     """Metrics and router loads of a model on the validation split.
 
     Args:
         model: Runs where its parameters are; its mode is left as it is (nothing in it depends on the mode).
         val: Validation images in batches.
+        info: The dataset they are of.
 
     Returns:
-        `tasks.NAME.value` in the metric's unit, and per MoE layer and task `routers.LAYER.TASK` with the `load` of
-        every expert (shares of the assignments) and its normalised `entropy`.
+        `tasks.NAME.value` in the metric's unit, and `routers`, the tree of `RouterHealth`.
     """
     device = model.pos_embed.device
-    metrics = {task: tasks.make_metric(task) for task in model.config.tasks}
+    metrics = {task: tasks.make_metric(task, info) for task in model.config.tasks}
     load: dict[tuple[int, TaskName], Tensor] = {}
     images = 0
     for part in val:
@@ -57,28 +51,24 @@ def evaluate(model: M3ViT, val: Iterable[Split]) -> dict[str, Any]:
             metrics[task].update(prediction.map_BCHW.cpu(), part[task])
             for layer, routing in zip(model.config.moe_layers, prediction.routings, strict=True):
                 load[layer, task] = load.get((layer, task), 0) + routing.load().cpu() * len(image)
+    shares = {key: load_E / images for key, load_E in load.items()}
     return {
-        "tasks": {task: _task_facts(task) | {"value": metric.value()} for task, metric in metrics.items()},
-        "routers": _router_facts(model.config, {key: load_E / images for key, load_E in load.items()}),
+        "tasks": {task: _task_facts(task, info) | {"value": metric.value()} for task, metric in metrics.items()},
+        "routers": router_health(_loads(model.config, shares)).tree(),
     }
 
 
-def _task_facts(task: TaskName) -> dict[str, Any]:
-    return {"metric": tasks.TASKS[task].metric, "higher_is_better": tasks.TASKS[task].higher_is_better}
+def _task_facts(task: TaskName, info: DatasetInfo) -> dict[str, Any]:
+    facts = tasks.tasks_of(info)[task]
+    return {"metric": facts.metric, "higher_is_better": facts.higher_is_better}
 
 
-def _router_facts(config: ModelConfig, load: dict[tuple[int, TaskName], Tensor]) -> dict[str, Any]:
-    return {
-        str(layer): {
-            task: {"entropy": load_entropy(load[layer, task]), "load": load[layer, task].tolist()}
-            for task in config.tasks
-        }
-        for layer in config.moe_layers
-    }
+def _loads(config: ModelConfig, load: dict[tuple[int, TaskName], Tensor]) -> dict[str, dict[str, list[float]]]:
+    return {str(layer): {task: load[layer, task].tolist() for task in config.tasks} for layer in config.moe_layers}
 
 
 def evaluate_trivial(
-    chosen: Sequence[TaskName], train: Split, val: Iterable[Split]
+    chosen: Sequence[TaskName], train: Split, val: Iterable[Split], info: DatasetInfo = SCENES
 ) -> dict[TaskName, dict[str, float]]:
     """The metrics of the best predictions that ignore the image: one constant, and one value per pixel.
 
@@ -86,14 +76,15 @@ def evaluate_trivial(
         chosen: Tasks.
         train: Targets that the predictions are the averages of.
         val: Validation images in batches.
+        info: The dataset they are of.
     """
     kinds = {"trivial_constant": False, "trivial_per_pixel": True}
     predictions = {
-        (task, kind): tasks.trivial_prediction(task, train[task], per_pixel)
+        (task, kind): tasks.trivial_prediction(task, train[task], per_pixel, info)
         for task in chosen
         for kind, per_pixel in kinds.items()
     }
-    metrics = {(task, kind): tasks.make_metric(task) for task, kind in predictions}
+    metrics = {(task, kind): tasks.make_metric(task, info) for task, kind in predictions}
     for part in val:
         for (task, kind), prediction_CHW in predictions.items():
             target = part[task]
@@ -101,12 +92,6 @@ def evaluate_trivial(
     return {task: {kind: metrics[task, kind].value() for kind in kinds} for task in chosen}
 
 
-def worst_expert_share(routers: dict[str, Any], experts: int) -> float:
-    """Share of the least used expert of any layer, averaged over tasks and scaled so that an even load gives 1."""
-    loads_TE = (torch.tensor([router["load"] for router in layer.values()]) for layer in routers.values())
-    return min((float(load_TE.mean(0).min()) * experts for load_TE in loads_TE), default=1.0)
-
-
 def routing_entropy(routings: list[Routing]) -> list[float]:
     """Normalised load entropy of each MoE layer."""
-    return [load_entropy(routing.load()) for routing in routings]
+    return [load_entropy(routing.load().tolist()) for routing in routings]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from m3vit.model import tasks
 from m3vit.model.config import Config, TaskName
+from m3vit.model.datasets import find_info
 from m3vit.model.distributed import Processes
 from m3vit.model.evaluate import Split
 from m3vit.model.moe import RouterNoise, Routing, importance_loss, load_loss
@@ -50,7 +51,8 @@ class Objective(nn.Module):
     def __init__(self, model: M3ViT, config: Config, processes: Processes) -> None:
         super().__init__()
         self.model, self.config, self.processes = model, config, processes
-        defaults = {task: tasks.TASKS[task].loss_weight for task in config.model.tasks}
+        self.info = find_info(config)
+        defaults = {task: tasks.tasks_of(self.info)[task].loss_weight for task in config.model.tasks}
         self.weighting = make_weighting(config.train, defaults)
 
     def forward(
@@ -79,8 +81,8 @@ class Objective(nn.Module):
     def task_loss(self, task: TaskName, pred_BCHW: Tensor, target: Tensor, counts: Counts | None) -> Tensor:
         """A task's mean loss over the whole batch's valid pixels: this part's share, times the processes."""
         if counts is None:
-            return tasks.loss(task, pred_BCHW, target)
-        total, _ = tasks.loss_sum(task, pred_BCHW, target)
+            return tasks.loss(task, pred_BCHW, target, self.info)
+        total, _ = tasks.loss_sum(task, pred_BCHW, target, self.info)
         return total * self.processes.world / counts[task].clamp_min(1)
 
     def balance_loss(self, routings: list[Routing], noise: RouterNoise | None, device: torch.device) -> Tensor:

@@ -3,7 +3,8 @@
 """The dense tasks: what the model emits for each, how that is scored, and what a predictor without an image scores.
 
 The model's output for a task is `pred_BCHW` at image resolution, in the space `decode` maps to physical units. Targets
-come as `m3vit.model.scenes` gives them, from the data set or from `load_split`: any number type is accepted.
+come as `m3vit.model.datasets` gives them: any number type is accepted. Pixels without a value (`valid_pixels`) count in
+no loss, metric or trivial predictor. What depends on the dataset comes from its `DatasetInfo`, by default the scenes'.
 
 Shape legend: B images, N training images, C channels of a task, H rows, W columns.
 """
@@ -14,23 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m3vit.model.config import SEGMENTATION_CLASSES, TaskName
-from m3vit.model.metrics import DecodedMetric, MaxF, MeanAngle, MeanIoU, RootMeanSquare
+from m3vit.model.config import TaskName
+from m3vit.model.datasets.info import IGNORE, SCENES, DatasetInfo
+from m3vit.model.metrics import DecodedMetric, ImageMaxF, MaxF, MeanAngle, MeanIoU, RootMeanSquare
 
-DEPTH_OFFSET_M = 3.75
-DEPTH_SCALE_M = 1.5
-"""The model emits (depth - offset) / scale, which is about zero-mean and unit-variance over the scenes."""
-
-EDGE_POSITIVE_WEIGHT = 0.85
-"""Weight of an edge pixel in the balanced cross-entropy; a non-edge pixel weighs 0.15 (13 % are edges at 64 x 64)."""
-
-EDGE_TOLERANCE_PX = 1
 SALIENCY_BETA2 = 0.3
 
 
 @dataclass(frozen=True)
 class Task:
-    """Facts about one task.
+    """Facts about one task of a dataset.
 
     Attributes:
         name: Key of `TASKS`.
@@ -47,99 +41,161 @@ class Task:
     loss_weight: float
 
 
-TASKS: dict[TaskName, Task] = {
-    task.name: task
-    for task in (
-        Task("segmentation", len(SEGMENTATION_CLASSES), "mIoU (%)", True, 1.0),
-        Task("depth", 1, "RMSE (m)", False, 1.0),
-        Task("normals", 3, "mean angle (deg)", False, 1.0),
-        Task("edges", 1, "odsF (%)", True, 4.0),
-        Task("saliency", 1, "maxF (%)", True, 1.0),
-    )
+METRICS: dict[TaskName, tuple[str, bool]] = {
+    "segmentation": ("mIoU (%)", True),
+    "human_parts": ("mIoU (%)", True),
+    "depth": ("RMSE (m)", False),
+    "normals": ("mean angle (deg)", False),
+    "edges": ("odsF (%)", True),
+    "saliency": ("maxF (%)", True),
 }
+"""Each task's metric with its unit, and whether higher is better."""
 
 
-def _not_a_task(task: str) -> ValueError:
-    return ValueError(f"unknown task '{task}'; choose one of {', '.join(TASKS)}")
+def tasks_of(info: DatasetInfo) -> dict[TaskName, Task]:
+    """The tasks that a dataset has ground truth for.
+
+    Where the literature reports the edge benchmark's odsF, ours has another name, for it is another measure (`MaxF`).
+    """
+    names = {task: name for task, (name, _) in METRICS.items()}
+    names["edges"] = "F by dilation (%)" if info.edge_tolerance else names["edges"]
+    weights = info.loss_weights
+    return {
+        task: Task(task, info.channels(task), names[task], METRICS[task][1], weights.get(task, 1.0))
+        for task in info.tasks
+    }
 
 
-def decode(task: TaskName, pred_BCHW: Tensor) -> Tensor:
+TASKS: dict[TaskName, Task] = tasks_of(SCENES)
+"""The tasks of the scenes."""
+
+
+def valid_pixels(task: TaskName, target: Tensor) -> Tensor:
+    """Pixels that have a value: label not 255, depth above 0, normal not the zero vector.
+
+    Args:
+        task: Which task.
+        target: (B, H, W) for segmentation and human parts, else (B, C, H, W).
+
+    Returns:
+        Boolean, of the target's shape with a single channel.
+    """
+    if task == "depth":
+        return target > 0
+    if task == "normals":
+        return (target != 0).any(1, keepdim=True)
+    return target != IGNORE
+
+
+def valid_count(task: TaskName, target: Tensor) -> Tensor:
+    """How many pixels have a value, a scalar; what `loss_sum` counts."""
+    return valid_pixels(task, target).sum()
+
+
+def decode(task: TaskName, pred_BCHW: Tensor, info: DatasetInfo = SCENES) -> Tensor:
     """Turn model outputs into what the targets are: labels, metres, unit vectors or probabilities.
 
     Returns:
-        segmentation (B, H, W) int64; depth (B, 1, H, W) metres; normals (B, 3, H, W) unit; edges and saliency
-        (B, 1, H, W) in [0, 1].
+        segmentation and human_parts (B, H, W) int64; depth (B, 1, H, W) metres; normals (B, 3, H, W) unit; edges and
+        saliency (B, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: `task` is unknown or the number of channels is not the task's.
+        ValueError: the dataset has no such task or the number of channels is not the task's.
     """
-    _check_channels(task, pred_BCHW)
-    if task == "segmentation":
+    _check_channels(task, pred_BCHW, info)
+    if task in ("segmentation", "human_parts"):
         return pred_BCHW.argmax(1)
     if task == "depth":
-        return pred_BCHW * DEPTH_SCALE_M + DEPTH_OFFSET_M
+        return pred_BCHW * info.depth_scale_m + info.depth_offset_m
     if task == "normals":
         return functional.normalize(pred_BCHW, dim=1)
     return pred_BCHW.sigmoid()
 
 
-def _check_channels(task: TaskName, pred_BCHW: Tensor) -> None:
-    if task not in TASKS:
-        raise _not_a_task(task)
-    if pred_BCHW.ndim != 4 or pred_BCHW.shape[1] != TASKS[task].channels:
-        raise ValueError(f"{task} needs (B, {TASKS[task].channels}, H, W), not {tuple(pred_BCHW.shape)}")
+def _check_channels(task: TaskName, pred_BCHW: Tensor, info: DatasetInfo) -> None:
+    _check_task(task, info)
+    if pred_BCHW.ndim != 4 or pred_BCHW.shape[1] != info.channels(task):
+        raise ValueError(f"{task} needs (B, {info.channels(task)}, H, W), not {tuple(pred_BCHW.shape)}")
 
 
-def loss(task: TaskName, pred_BCHW: Tensor, target: Tensor) -> Tensor:
-    """Mean loss over all pixels, a scalar, without `Task.loss_weight`.
+def _check_task(task: TaskName, info: DatasetInfo) -> None:
+    if task not in info.tasks:
+        raise ValueError(f"unknown task '{task}'; choose one of {', '.join(info.tasks)}")
 
-    segmentation: cross-entropy. depth: L1 in units of 1.5 m. normals: (1 - cosine) + L1 of the raw vector, so that the
-    length learns to be 1. edges: cross-entropy with weight 0.85 on edge pixels and 0.15 on the others (the class
-    balance of HED, arXiv 1504.06375, section 2.2, fixed over the data set). saliency: cross-entropy.
+
+def loss(task: TaskName, pred_BCHW: Tensor, target: Tensor, info: DatasetInfo = SCENES) -> Tensor:
+    """The training loss, a scalar mean over the pixels that have a value; 0 if none has.
+
+    segmentation and human_parts: cross-entropy. depth: mean absolute error in units of the dataset's depth scale.
+    normals: 1 - cosine plus the absolute error of the raw output vector, so that the length learns to be 1. edges:
+    cross-entropy with the dataset's weight w on edge pixels and 1 - w on the others (the class balance of HED, arXiv
+    1504.06375, section 2.2, fixed over the data set). saliency: cross-entropy.
 
     Args:
         task: Which task.
         pred_BCHW: Model output at image resolution.
-        target: Labels (B, H, W) for segmentation, else (B, C, H, W).
+        target: Labels (B, H, W) for segmentation and human parts, else (B, C, H, W).
+        info: The dataset.
 
     Raises:
-        ValueError: `task` is unknown, the number of channels is not the task's, or the shapes differ.
+        ValueError: the dataset has no such task, the number of channels is not the task's, or the shapes differ.
     """
-    _check_channels(task, pred_BCHW)
-    if task == "segmentation":
-        return functional.cross_entropy(pred_BCHW, target.long())
-    if target.shape != pred_BCHW.shape:
-        raise ValueError(f"{task}: prediction {tuple(pred_BCHW.shape)} does not match {tuple(target.shape)}")
-    target = target.to(pred_BCHW.dtype)
+    return _loss_and_count(task, pred_BCHW, target, info)[0]
+
+
+def loss_sum(task: TaskName, pred_BCHW: Tensor, target: Tensor, info: DatasetInfo = SCENES) -> tuple[Tensor, Tensor]:
+    """The loss times the number of pixels that have a value, and that number, so that processes can add both up.
+
+    Their quotient is `loss` up to rounding; the arguments and errors are the same.
+    """
+    mean, count = _loss_and_count(task, pred_BCHW, target, info)
+    return mean * count, count
+
+
+def _loss_and_count(task: TaskName, pred_BCHW: Tensor, target: Tensor, info: DatasetInfo) -> tuple[Tensor, Tensor]:
+    """The loss and the number of pixels that have a value; half-precision outputs are summed in float32."""
+    _check_channels(task, pred_BCHW, info)
+    pred = pred_BCHW if pred_BCHW.dtype == torch.float64 else pred_BCHW.float()
+    valid = valid_pixels(task, target)
+    count = valid.sum()
+    if task in ("segmentation", "human_parts"):
+        total = functional.cross_entropy(pred, target.long(), ignore_index=IGNORE, reduction="sum")
+        return total / count.clamp(min=1), count
+    if target.shape != pred.shape:
+        raise ValueError(f"{task}: prediction {tuple(pred.shape)} does not match {tuple(target.shape)}")
+    return _regression(task, pred, target.to(pred.dtype), valid, info), count
+
+
+def _regression(task: TaskName, pred: Tensor, true: Tensor, valid: Tensor, info: DatasetInfo) -> Tensor:
+    """The loss of a task whose target has the prediction's shape."""
     if task == "depth":
-        return functional.l1_loss(pred_BCHW, (target - DEPTH_OFFSET_M) / DEPTH_SCALE_M)
+        return _mean((pred - (true - info.depth_offset_m) / info.depth_scale_m).abs(), valid)
     if task == "normals":
-        cosine_BHW = (pred_BCHW * target).sum(1) / pred_BCHW.norm(dim=1).clamp_min(1e-8)  # targets are unit vectors
-        total: Tensor = (1 - cosine_BHW).mean() + functional.l1_loss(pred_BCHW, target)
-        return total
-    if task == "edges":
-        weight = 1 - EDGE_POSITIVE_WEIGHT + (2 * EDGE_POSITIVE_WEIGHT - 1) * target
-        return functional.binary_cross_entropy_with_logits(pred_BCHW, target, weight=weight)
-    return functional.binary_cross_entropy_with_logits(pred_BCHW, target)
+        cosine_B1HW = (pred * true).sum(1, keepdim=True) / pred.norm(dim=1, keepdim=True).clamp_min(
+            1e-8
+        )  # unit targets
+        return _mean(1 - cosine_B1HW, valid) + _mean((pred - true).abs(), valid.expand_as(pred))
+    true = true.where(valid, 0)
+    weight = (_edge_weight(true, info) if task == "edges" else torch.ones_like(true)).where(valid, 0)
+    mean = functional.binary_cross_entropy_with_logits(pred, true, weight=weight)
+    return mean * (valid.numel() / valid.sum().clamp(min=1))
 
 
-def loss_sum(task: TaskName, pred_BCHW: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum and number of pixels."""
-    count = valid_count(task, target)
-    return loss(task, pred_BCHW, target) * count, count
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean of the valid values; 0 without any."""
+    return values.where(valid, 0).sum() / valid.sum().clamp(min=1)
 
 
-def valid_count(task: TaskName, target: Tensor) -> Tensor:
-    """Pixels."""
-    return torch.tensor(float(target.shape[0] * target.shape[-1] * target.shape[-2]))
+def _edge_weight(true_B1HW: Tensor, info: DatasetInfo) -> Tensor:
+    return 1 - info.edge_weight + (2 * info.edge_weight - 1) * true_B1HW
 
 
 class Metric:
     """A task's metric on model outputs: decodes, then accumulates."""
 
-    def __init__(self, task: TaskName, inner: DecodedMetric) -> None:
+    def __init__(self, task: TaskName, inner: DecodedMetric, info: DatasetInfo) -> None:
         self._task: TaskName = task
-        self._inner = inner
+        self._inner, self._info = inner, info
 
     @torch.no_grad()
     def update(self, pred_BCHW: Tensor, target: Tensor) -> None:
@@ -148,7 +204,7 @@ class Metric:
         Raises:
             ValueError: the channels are not the task's, or prediction and target differ in images or pixels.
         """
-        decoded = decode(self._task, pred_BCHW)
+        decoded = decode(self._task, pred_BCHW, self._info)
         if decoded.shape != target.shape:
             raise ValueError(f"{self._task}: prediction {tuple(decoded.shape)} does not match {tuple(target.shape)}")
         self._inner.update(decoded, target)
@@ -158,66 +214,75 @@ class Metric:
         return self._inner.value()
 
 
-def make_metric(task: TaskName) -> Metric:
+def make_metric(task: TaskName, info: DatasetInfo = SCENES) -> Metric:
     """A fresh accumulator of the task's metric.
 
-    segmentation: mean IoU in percent. depth: RMSE in metres. normals: mean angle in degrees. edges: optimal data set
-    scale F in percent with a tolerance of 1 pixel. saliency: maximum F with beta^2 = 0.3 in percent.
-    `m3vit.model.metrics` defines each exactly.
+    segmentation and human_parts: mean IoU in percent. depth: RMSE in metres. normals: mean angle in degrees. edges:
+    optimal data set scale F in percent, hits found by dilation, with the dataset's tolerance. saliency: maximum F in
+    percent, with beta^2 = 0.3 over all pixels or, where the dataset's literature does so, with precision and recall
+    averaged over images. `m3vit.model.metrics` defines each exactly.
 
     Raises:
-        ValueError: `task` is unknown.
+        ValueError: the dataset has no such task.
     """
-    if task == "segmentation":
-        return Metric(task, MeanIoU(len(SEGMENTATION_CLASSES)))
-    if task == "depth":
-        return Metric(task, RootMeanSquare())
-    if task == "normals":
-        return Metric(task, MeanAngle())
-    if task == "edges":
-        return Metric(task, MaxF(beta2=1.0, tolerance=EDGE_TOLERANCE_PX))
-    if task == "saliency":
-        return Metric(task, MaxF(beta2=SALIENCY_BETA2, tolerance=0))
-    raise _not_a_task(task)
+    _check_task(task, info)
+    return Metric(task, _decoded_metric(task, info), info)
 
 
-def trivial_prediction(task: TaskName, targets: Tensor, per_pixel: bool) -> Tensor:
+def _decoded_metric(task: TaskName, info: DatasetInfo) -> DecodedMetric:
+    match task:
+        case "segmentation" | "human_parts":
+            return MeanIoU(info.channels(task))
+        case "depth":
+            return RootMeanSquare()
+        case "normals":
+            return MeanAngle()
+        case "edges":
+            return MaxF(beta2=1.0, tolerance=1, share=info.edge_tolerance)
+        case "saliency":
+            return ImageMaxF() if info.saliency_per_image else MaxF(beta2=SALIENCY_BETA2, tolerance=0)
+
+
+def trivial_prediction(task: TaskName, targets: Tensor, per_pixel: bool, info: DatasetInfo = SCENES) -> Tensor:
     """The best prediction that ignores the image, as a model output.
 
     Both variants average the training targets: over everything (`per_pixel=False`) or over the images at each pixel
-    (`per_pixel=True`, the stronger one because it knows that the floor is at the bottom). segmentation takes the most
-    frequent class, depth the mean, normals the mean direction; edges and saliency take the frequency, which without
-    `per_pixel` is a constant and so calls every pixel positive at the best threshold.
+    (`per_pixel=True`, the stronger one because it knows that the floor is at the bottom). segmentation and human parts
+    take the most frequent class, depth the mean, normals the mean direction; edges and saliency take the frequency,
+    which without `per_pixel` is a constant and so calls every pixel positive at the best threshold. Where no image has
+    a value, the mean over everything stands.
 
     Args:
         task: Which task.
-        targets: Training targets, (N, H, W) for segmentation, else (N, C, H, W).
+        targets: Training targets, (N, H, W) for segmentation and human parts, else (N, C, H, W).
         per_pixel: Average at each pixel instead of over all of them.
+        info: The dataset.
 
     Returns:
         (C, H, W) float32 in the model's output space; feed `prediction.expand(B, -1, -1, -1)` to the task's `Metric`.
 
     Raises:
-        ValueError: `task` is unknown.
+        ValueError: the dataset has no such task.
     """
-    if task not in TASKS:
-        raise _not_a_task(task)
-    if task == "segmentation":
-        one = [(targets == c).double().mean(0) for c in range(len(SEGMENTATION_CLASSES))]
-        mean_CHW = torch.stack(one)
+    _check_task(task, info)
+    valid = valid_pixels(task, targets)
+    if task in ("segmentation", "human_parts"):
+        total_CHW = torch.stack([(targets == c).sum(0) for c in range(info.channels(task))]).double()
+        count_HW = valid.sum(0)
     else:
-        mean_CHW = targets.sum(0, dtype=torch.float64) / len(targets)
-    if not per_pixel:
-        mean_CHW = mean_CHW.mean((1, 2), keepdim=True).expand_as(mean_CHW)
-    return _encode_mean(task, mean_CHW).float()
+        total_CHW = targets.where(valid, 0).sum(0, dtype=torch.float64)
+        count_HW = valid.sum((0, 1))
+    overall_CHW = (total_CHW.sum((1, 2), keepdim=True) / count_HW.sum().clamp(min=1)).expand_as(total_CHW)
+    mean_CHW = (total_CHW / count_HW.clamp(min=1)).where(count_HW > 0, overall_CHW) if per_pixel else overall_CHW
+    return _encode_mean(task, mean_CHW, info).float()
 
 
-def _encode_mean(task: TaskName, mean_CHW: Tensor) -> Tensor:
-    """The model output that decodes to a mean target (segmentation: whose largest channel is the likeliest class)."""
-    if task == "segmentation":
+def _encode_mean(task: TaskName, mean_CHW: Tensor, info: DatasetInfo) -> Tensor:
+    """The model output that decodes to a mean target (of labels: whose largest channel is the likeliest class)."""
+    if task in ("segmentation", "human_parts"):
         return mean_CHW
     if task == "depth":
-        return (mean_CHW - DEPTH_OFFSET_M) / DEPTH_SCALE_M
+        return (mean_CHW - info.depth_offset_m) / info.depth_scale_m
     if task == "normals":
         return functional.normalize(mean_CHW, dim=0)
     return mean_CHW.logit(eps=1e-4)

@@ -58,12 +58,12 @@ def train(config: Config, out: Path, resume: bool, device: torch.device) -> Path
         start = processes.agree(lambda: _start(config, out, resume or restarted()))
         if start == "finished":
             return out / MODEL
+        data = open_data(config, progress=processes.first)
         trainer = Trainer(config, own, processes)
         if start == "resume":
             trainer.restore(read_checkpoint(out / RESUME), out / RESUME)
         else:
             _begin(trainer, out)
-        data = open_data(config, progress=processes.first)
         run_updates(trainer, data, out)
         processes.wait()
     return out / MODEL
@@ -116,7 +116,7 @@ def run_updates(trainer: Trainer, data: Data, out: Path) -> None:
 def validate(trainer: Trainer, data: Data) -> dict[str, Any]:
     """Metrics of the present weights; none in all processes but the first."""
     model = trainer.validated_model()
-    metrics = {} if model is None else evaluate(model, data.val(trainer.config.train.batch))
+    metrics = {} if model is None else evaluate(model, data.val(trainer.config.train.batch), data.info)
     trainer.processes.wait()
     return metrics
 
@@ -133,7 +133,7 @@ def write_result(
 ) -> None:
     """Write metrics beside those of the trivial predictors, and the model last."""
     val = data.val(trainer.config.train.batch)
-    values = evaluate_trivial(trainer.config.model.tasks, data.targets(TRIVIAL_IMAGES), val)
+    values = evaluate_trivial(trainer.config.model.tasks, data.targets(TRIVIAL_IMAGES), val, data.info)
     for task, facts in metrics["tasks"].items():
         facts |= values[task]
     report = {"model": trainer.config.model.name, "steps": trainer.step} | metrics
@@ -159,5 +159,12 @@ def log(writer: SummaryWriter | None, scalars: dict[str, float], step: int) -> N
 
 
 def validation_scalars(metrics: dict[str, Any]) -> dict[str, float]:
-    """The metric of each task under the name TensorBoard shows."""
-    return {f"val/{task}": facts["value"] for task, facts in metrics.get("tasks", {}).items()}
+    """Metrics of the tasks and health of the routers under the names that TensorBoard shows."""
+    if not metrics:
+        return {}
+    values = {f"val/{task}": facts["value"] for task, facts in metrics["tasks"].items()}
+    for layer, facts in metrics["routers"]["layers"].items():
+        values |= {f"router_entropy/{layer}/{task}": entropy for task, entropy in facts["entropy"].items()}
+        values |= {f"router_overlap/{layer}/{a}-{b}": share for a, b, share in facts["overlap"]}
+        values[f"router_starved/{layer}"] = len(facts["starved"])
+    return values

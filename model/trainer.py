@@ -14,11 +14,12 @@ from m3vit.model.config import Config, TaskName
 from m3vit.model.distributed import Processes, clip_gradients, placed_like, replicate, shard_experts, whole
 from m3vit.model.ema import Average
 from m3vit.model.errors import UserError
-from m3vit.model.evaluate import Split, load_entropy
+from m3vit.model.evaluate import Split
 from m3vit.model.moe import RouterNoise, Routing
 from m3vit.model.objective import Counts, Losses, Objective
 from m3vit.model.optimisers import Parameters, make_optimiser, optimiser_state, restore_optimiser
 from m3vit.model.precision import make_scaler, restore_scaler, scaler_state
+from m3vit.model.router_health import load_entropy
 from m3vit.model.sampling import NOISE, PROJECTION, seeded
 from m3vit.model.schedules import learning_rate
 from m3vit.model.vit import M3ViT
@@ -171,7 +172,7 @@ class Trainer:
         """The log's names and values."""
         scalars = {f"loss/{task}": value for task, value in scored.task.items()} | {"loss/total": scored.total}
         for task, load_LE in zip(self.config.model.tasks, scored.load_TLE, strict=True):
-            for layer, load_E in zip(self.config.model.moe_layers, load_LE, strict=True):
+            for layer, load_E in zip(self.config.model.moe_layers, load_LE.tolist(), strict=True):
                 scalars[f"load_entropy/{task}/{layer}"] = load_entropy(load_E)
         return scalars
 

@@ -10,20 +10,26 @@ import torch
 from torch import Tensor
 
 from m3vit.model.config import SceneConfig, TaskName
-from m3vit.model.metrics import MaxF, MeanAngle, MeanIoU, RootMeanSquare
+from m3vit.model.datasets import INFOS, NYUD, PASCAL_CONTEXT, SCENES, DatasetInfo
+from m3vit.model.metrics import ImageMaxF, MaxF, MeanAngle, MeanIoU, RootMeanSquare
 from m3vit.model.scenes import SEGMENTATION_CLASSES, load_split
 from m3vit.model.tasks import (
-    DEPTH_OFFSET_M,
-    DEPTH_SCALE_M,
-    EDGE_POSITIVE_WEIGHT,
+    METRICS,
     TASKS,
     decode,
     loss,
+    loss_sum,
     make_metric,
+    tasks_of,
     trivial_prediction,
+    valid_count,
+    valid_pixels,
 )
 
 NAMES: list[TaskName] = list(TASKS)
+OFFERED = [(info, task) for info in INFOS.values() for task in info.tasks]
+"""Every task of every dataset."""
+by_offer = pytest.mark.parametrize(("info", "task"), OFFERED, ids=lambda value: getattr(value, "name", value))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def perfect(task: TaskName, target: Tensor) -> Tensor:
     if task == "segmentation":
         return torch.nn.functional.one_hot(target.long(), TASKS[task].channels).permute(0, 3, 1, 2).float() * 20
     if task == "depth":
-        return (target.float() - DEPTH_OFFSET_M) / DEPTH_SCALE_M
+        return (target.float() - SCENES.depth_offset_m) / SCENES.depth_scale_m
     return target.float() if task == "normals" else target.float() * 40 - 20
 
 
@@ -146,8 +152,8 @@ def test_metric_without_data_is_nan(task: TaskName) -> None:
 
 
 def test_decode_spaces() -> None:
-    assert decode("depth", torch.zeros(1, 1, 1, 1)).item() == DEPTH_OFFSET_M
-    assert decode("depth", torch.ones(1, 1, 1, 1)).item() == DEPTH_OFFSET_M + DEPTH_SCALE_M
+    assert decode("depth", torch.zeros(1, 1, 1, 1)).item() == 3.75
+    assert decode("depth", torch.ones(1, 1, 1, 1)).item() == 5.25
     assert decode("normals", torch.tensor([3.0, 0, 4]).view(1, 3, 1, 1)).flatten().tolist() == pytest.approx(
         [0.6, 0, 0.8]
     )
@@ -161,11 +167,11 @@ def test_losses_by_hand() -> None:
     classes = len(SEGMENTATION_CLASSES)
     uniform = loss("segmentation", torch.zeros(1, classes, 1, 2), torch.tensor([[[0, 3]]]))
     assert uniform.item() == pytest.approx(math.log(classes))
-    assert loss("depth", zero, zero + DEPTH_OFFSET_M + 3 * DEPTH_SCALE_M).item() == pytest.approx(3)
+    assert loss("depth", zero, zero + 3.75 + 3 * 1.5).item() == pytest.approx(3)
     assert loss("saliency", zero, mixed).item() == pytest.approx(math.log(2))
     sharp = torch.tensor([[[[2.0, 2.0]]]])
     on, off = math.log1p(math.exp(-2)), math.log1p(math.exp(2))
-    balanced = (EDGE_POSITIVE_WEIGHT * on + (1 - EDGE_POSITIVE_WEIGHT) * off) / 2
+    balanced = (0.85 * on + 0.15 * off) / 2
     assert loss("edges", sharp, mixed).item() == pytest.approx(balanced)
     up, right = torch.tensor([0, 1.0, 0]).view(1, 3, 1, 1), torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1)
     assert loss("normals", right, up).item() == pytest.approx(1 + 3 / 3)
@@ -235,6 +241,8 @@ CALLS: list[Callable[[], object]] = [
     lambda: decode("depth", torch.zeros(1, 2, 2)),
     lambda: make_metric("depth").update(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 4, 4)),
     lambda: loss("depth", torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2)),
+    lambda: loss("human_parts", torch.zeros(1, 7, 2, 2), torch.zeros(1, 2, 2)),  # not of the scenes
+    lambda: decode("saliency", torch.zeros(1, 1, 2, 2), NYUD),
 ]
 
 
@@ -242,3 +250,156 @@ CALLS: list[Callable[[], object]] = [
 def test_misuse_raises(call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"unknown task|needs|does not match"):
         call()
+
+
+def holes(task: TaskName, target: Tensor) -> tuple[Tensor, Tensor]:
+    """A target with "no value" in the upper half and in every third column, and which pixels (H, W) keep theirs."""
+    kept = torch.ones(target.shape[-2:], dtype=torch.bool)
+    kept[: len(kept) // 2], kept[:, ::3] = False, False
+    return torch.where(kept, target, 0 if task in ("depth", "normals") else 255), kept
+
+
+def random_target(task: TaskName, info: DatasetInfo, count: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(11)
+    if task in ("segmentation", "human_parts"):
+        return torch.randint(0, info.channels(task), (count, size, size), generator=generator)
+    if task == "normals":
+        return torch.nn.functional.normalize(torch.randn(count, 3, size, size, generator=generator), dim=1)
+    uniform = torch.rand(count, 1, size, size, generator=generator)
+    return 0.5 + 9 * uniform if task == "depth" else (uniform < 0.2).float()
+
+
+def output(task: TaskName, info: DatasetInfo, count: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(count, info.channels(task), size, size, generator=generator)
+
+
+@by_offer
+def test_pixels_without_a_value_count_in_no_loss(info: DatasetInfo, task: TaskName) -> None:
+    """The loss is that of the kept pixels alone, laid out as another image; the others get no gradient."""
+    target, pred = random_target(task, info, 2, 12), output(task, info, 2, 12).requires_grad_()
+    punched, kept = holes(task, target)
+    value = loss(task, pred, punched, info)
+    alone = loss(task, pred[..., kept].unsqueeze(-2), target[..., kept].unsqueeze(-2), info)
+    assert value.item() == pytest.approx(alone.item(), rel=1e-5)
+    assert abs(value.item() - loss(task, pred, target, info).item()) > 1e-4
+    value.backward()  # type: ignore[no-untyped-call]
+    assert pred.grad is not None
+    assert not pred.grad[..., ~kept].any()
+    assert pred.grad[..., kept].any()
+
+
+@by_offer
+def test_losses_of_parts_add_up(info: DatasetInfo, task: TaskName) -> None:
+    target, pred = holes(task, random_target(task, info, 4, 12))[0], output(task, info, 4, 12)
+    target[0] = 0 if task in ("depth", "normals") else 255  # so that the parts have unequal numbers of pixels
+    sums, counts = zip(
+        *(loss_sum(task, pred[part], target[part], info) for part in (slice(0, 3), slice(3, 4))), strict=True
+    )
+    whole, count = loss_sum(task, pred, target, info)
+    assert int(sum(counts)) == int(count) == int(valid_count(task, target)) == int(valid_pixels(task, target).sum()) > 0
+    assert float(sum(sums) / sum(counts)) == pytest.approx(loss(task, pred, target, info).item(), rel=1e-5)
+    assert float(whole) == pytest.approx(float(sum(sums)), rel=1e-5)
+
+
+@by_offer
+def test_an_image_without_any_value_has_loss_zero(info: DatasetInfo, task: TaskName) -> None:
+    pred = output(task, info, 1, 6).requires_grad_()
+    target = torch.full_like(random_target(task, info, 1, 6), 0 if task in ("depth", "normals") else 255)
+    value = loss(task, pred, target, info)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.item() == 0
+    assert pred.grad is not None
+    assert not pred.grad.any()
+    assert loss_sum(task, pred, target, info)[1] == 0
+    metric = make_metric(task, info)
+    metric.update(pred.detach(), target)
+    assert math.isnan(metric.value()) or task == "saliency"
+
+
+@pytest.mark.parametrize(
+    ("info", "task"), [(i, t) for i, t in OFFERED if t != "edges"], ids=lambda v: getattr(v, "name", v)
+)
+def test_pixels_without_a_value_count_in_no_metric(info: DatasetInfo, task: TaskName) -> None:
+    target, pred = random_target(task, info, 3, 12), output(task, info, 3, 12)
+    punched, kept = holes(task, target)
+    metric, alone, all_pixels = (make_metric(task, info) for _ in range(3))
+    metric.update(pred, punched)
+    alone.update(pred[..., kept].unsqueeze(-2), target[..., kept].unsqueeze(-2))
+    all_pixels.update(pred, target)
+    assert metric.value() == pytest.approx(alone.value(), rel=1e-9)
+    assert abs(metric.value() - all_pixels.value()) > 1e-3
+
+
+def test_edges_without_a_value_are_neither_predicted_nor_true() -> None:
+    target, prob = torch.zeros(1, 1, 6, 8), torch.zeros(1, 1, 6, 8)
+    target[..., 2], prob[..., 3] = 1, 0.9
+    prob[..., 6] = 0.9  # a wrong line ...
+    target[..., 5:] = 255  # ... where there is no ground truth
+    metric = MaxF(1.0, 1)
+    metric.update(prob, target)
+    assert metric.value() == pytest.approx(100)
+    target[..., 2] = 255
+    prob[..., 2] = 0.9
+    target[:, :, 0, 1] = 1
+    metric = MaxF(1.0, 0)
+    metric.update(prob, target)  # column 3 is wrong; no threshold finds the one true pixel but the lowest
+    known = 6 * 4
+    assert metric.value() == pytest.approx(100 * 2 / (known + 1))
+
+
+def test_edge_tolerance_is_a_share_of_the_diagonal() -> None:
+    """30 x 40 pixels, diagonal 50: a share of 0.06 allows 3 pixels, no more."""
+    for offset, hit in ((3, True), (4, False)):
+        target, prob = torch.zeros(1, 1, 30, 40), torch.zeros(1, 1, 30, 40)
+        target[..., 10], prob[..., 10 + offset] = 1, 0.9
+        metric = MaxF(1.0, 1, share=0.06)
+        metric.update(prob, target)
+        assert (metric.value() > 99.9) == hit
+
+
+def test_image_max_f_by_hand() -> None:
+    """Two images: precision 1/2 and 1, recall 1 and 1/2 below 0.6; above, the first predicts nothing."""
+    target = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 255]]).view(2, 1, 1, 4)
+    prob = torch.tensor([[0.6, 0.6, 0, 0], [0.8, 0.1, 0.1, 0.9]]).view(2, 1, 1, 4)
+    metric = ImageMaxF()
+    metric.update(prob[:1], target[:1])
+    metric.update(prob[1:], target[1:].to(torch.uint8))
+    assert metric.value() == pytest.approx(100 * 0.75)
+    only = ImageMaxF()
+    only.update(prob, torch.where(target == 1, 0, target))
+    assert only.value() == 0
+    assert math.isnan(ImageMaxF().value())
+
+
+def test_half_precision_outputs_are_summed_in_float32() -> None:
+    pred = torch.full((1, 1, 256, 256), 0.5, dtype=torch.bfloat16)
+    assert loss("depth", pred, torch.full((1, 1, 256, 256), 3.75)).item() == 0.5
+
+
+def test_tasks_of_a_dataset() -> None:
+    tasks = tasks_of(PASCAL_CONTEXT)
+    assert list(tasks) == ["segmentation", "human_parts", "normals", "saliency", "edges"]
+    assert [task.channels for task in tasks.values()] == [21, 7, 3, 1, 1]
+    assert [task.loss_weight for task in tasks.values()] == [1, 2, 10, 5, 50]
+    assert [task.loss_weight for task in TASKS.values()] == [1, 1, 1, 4, 1]
+    assert set(METRICS) == {task for info in INFOS.values() for task in info.tasks}
+
+
+def test_depth_of_another_dataset_has_its_own_scale() -> None:
+    zero = torch.zeros(1, 1, 1, 1)
+    assert decode("depth", zero, NYUD).item() == NYUD.depth_offset_m
+    assert loss("depth", zero, zero + NYUD.depth_offset_m + 0.5, NYUD).item() == pytest.approx(0.5)
+
+
+@by_offer
+def test_trivial_predictors_leave_pixels_without_a_value_out(info: DatasetInfo, task: TaskName) -> None:
+    """As the mean of what is left; where nothing is left, the mean over everything stands."""
+    target = random_target(task, info, 6, 12)
+    punched, kept = holes(task, target)
+    constant = trivial_prediction(task, punched, False, info)
+    alone = trivial_prediction(task, target[..., kept].unsqueeze(-2), False, info)
+    assert torch.allclose(constant[..., 0, 0], alone[..., 0, 0], atol=1e-5)
+    per_pixel = trivial_prediction(task, punched, True, info)
+    assert torch.allclose(per_pixel[..., kept], trivial_prediction(task, target, True, info)[..., kept], atol=1e-5)
+    assert torch.equal(per_pixel[..., ~kept], constant[..., ~kept])
