@@ -14,8 +14,7 @@ from torch import Tensor
 from m3vit.model import tasks
 from m3vit.model.config import ModelConfig, TaskName
 from m3vit.model.datasets.info import SCENES, DatasetInfo
-from m3vit.model.moe import Routing
-from m3vit.model.router_health import load_entropy, router_health
+from m3vit.model.router_health import router_health
 from m3vit.model.vit import M3ViT, normalise_image
 
 Split = dict[str, Tensor]
@@ -90,8 +89,3 @@ def evaluate_trivial(
             target = part[task]
             metrics[task, kind].update(prediction_CHW.expand(len(target), -1, -1, -1), target)
     return {task: {kind: metrics[task, kind].value() for kind in kinds} for task in chosen}
-
-
-def routing_entropy(routings: list[Routing]) -> list[float]:
-    """Normalised load entropy of each MoE layer."""
-    return [load_entropy(routing.load().tolist()) for routing in routings]
