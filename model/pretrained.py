@@ -178,8 +178,8 @@ def download(name: str) -> Weights:
         weights: Weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # the hub's client raises its transport's own exceptions
         raise UserError(
-            f"the pretrained weights of {name} cannot be downloaded ({type(error).__name__}); set train.pretrained to "
-            f"'{name}@FILE' with a downloaded file"
+            f"the pretrained weights of {name} cannot be downloaded ({type(error).__name__}); pass --pretrained "
+            f"{name}@FILE with a file that you have, or --pretrained none"
         ) from error
     return weights
 

@@ -37,7 +37,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and noise, in place of train.seed.")] = None,
     pretrained: Annotated[
-        str | None, typer.Option(help="timm model, checkpoint file or NAME@FILE, in place of train.pretrained.")
+        str | None, typer.Option(help="timm model, checkpoint file, NAME@FILE or none, in place of train.pretrained.")
     ] = None,
 ) -> None:
     """Train a multi-task M3ViT on procedural scenes or a dataset on disk.
@@ -49,6 +49,8 @@ def train(
         tree = choose_config(config, out, resume).model_dump()
         overrides = {"steps": steps, "batch": batch, "seed": seed, "pretrained": pretrained}
         tree["train"] |= {key: value for key, value in overrides.items() if value is not None}
+        if pretrained == "none":
+            tree["train"]["pretrained"] = None
         if data is not None:
             tree["data"]["root"] = data
         checked = config_from_dict(tree, "the command line")

@@ -56,6 +56,7 @@ def config(**recipe: object) -> Config:
     return Config(model=MODEL, scenes=SCENES, train=train_config, hardware=HARDWARE["demo"])
 
 
+PASCAL = ModelConfig.model_validate(MODEL.model_dump() | {"classes": 21, "tasks": ("segmentation", "human_parts")})
 RECIPES: dict[str, dict[str, object]] = {
     "replicated": {"ema": 0.9},
     "sharded": {"experts": "sharded", "ema": 0.9, "weighting": "uncertainty"},

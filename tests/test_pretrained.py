@@ -239,7 +239,10 @@ def test_unreadable_weights_are_refused_in_one_sentence(tmp_path: Path, monkeypa
     refused(str(tmp_path / "cut.safetensors"), "is not a state dict of tensors")
     refused("vit_of_nobody", "neither a file nor a timm model")
     monkeypatch.setattr(timm, "create_model", unreachable)
-    refused("vit_tiny_patch16_224", r"cannot be downloaded \(ConnectionError\); set train.pretrained to 'vit_tiny_pat")
+    refused(
+        "vit_tiny_patch16_224",
+        r"downloaded \(ConnectionError\); pass --pretrained vit_tiny_patch16_224@FILE",
+    )
 
 
 def unreachable(*_: object, **__: object) -> None:
