@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Datasets on disk, on synthetic copies of their layouts: what was rendered is what is read, in every distribution."""
 
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -361,3 +362,12 @@ def test_recipe_fits_its_dataset(name: DatasetName, folders: dict[DatasetName, P
         }
     )
     assert len(next(open_data(small, progress=False).train(small, 0))["image"]) == recipe.train.batch
+
+
+def test_the_config_in_the_docs_is_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent / "docs/datasets.md"
+    (example,) = re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.S | re.M)
+    (tmp_path / "example.toml").write_text(example)
+    own = load_config(tmp_path / "example.toml")
+    INFOS[own.data.dataset].check_model(own.model)
+    assert own.data.root == Path("/data/NYUD_MT")

@@ -383,6 +383,7 @@ def test_tasks_of_a_dataset() -> None:
     assert [task.channels for task in tasks.values()] == [21, 7, 3, 1, 1]
     assert [task.loss_weight for task in tasks.values()] == [1, 2, 10, 5, 50]
     assert [task.loss_weight for task in TASKS.values()] == [1, 1, 1, 4, 1]
+    assert (tasks["edges"].metric, TASKS["edges"].metric) == ("F by dilation (%)", "odsF (%)")
     assert set(METRICS) == {task for info in INFOS.values() for task in info.tasks}
 
 

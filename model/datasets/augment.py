@@ -25,6 +25,7 @@ from torchvision.transforms.v2 import functional
 
 from m3vit.model.config import DataConfig
 from m3vit.model.datasets.info import IGNORE, Split
+from m3vit.model.datasets.reading import Array
 from m3vit.model.datasets.record import Arrays
 
 PADDING = {"image": 127, "segmentation": IGNORE, "human_parts": IGNORE, "edges": IGNORE, "saliency": IGNORE}
@@ -87,7 +88,7 @@ def transform(arrays: Arrays, image_hw: tuple[int, int], changes: Changes) -> Sp
     return {name: x_CHW[0] if name in LABEL_MAPS else x_CHW for name, x_CHW in sample.items()}
 
 
-def _to_tensor(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _to_tensor(array: Array) -> Tensor:
     """(H, W) or (H, W, C) to (C, H, W)."""
     channels_last = array[..., None] if array.ndim == 2 else array
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(channels_last, 2, 0)))

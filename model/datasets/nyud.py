@@ -15,6 +15,7 @@ classes, the others 40).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -57,8 +58,10 @@ class Nyud:
 
     def _record(self, files: Files, name: str, tasks: Sequence[TaskName]) -> Record:
         targets = {task: FOLDERS[task] for task in tasks}
-        found = {task: files.find_suffix(f"{folder}/{name}", kinds) for task, (folder, kinds) in targets.items()}
-        return Record(name, files.find_suffix(f"images/{name}", (".jpg", ".png")), dict(found))
+        found: dict[str, Path] = {
+            task: files.find_suffix(f"{folder}/{name}", kinds) for task, (folder, kinds) in targets.items()
+        }
+        return Record(name, files.find_suffix(f"images/{name}", (".jpg", ".png")), found)
 
     def read(self, record: Record, tasks: Sequence[TaskName]) -> Arrays:
         """Image and targets as they are stored; see `Arrays`.

@@ -132,7 +132,8 @@ def _training_keys(config: Config, size: int, first_step: int, rank: int, world:
     while True:
         indices = batch_indices(config.train, size, step).tolist()
         first = step * config.train.batch
-        yield [(index, first + place) for place, index in enumerate(indices)][share]
+        keys: list[Key] = [(index, first + place) for place, index in enumerate(indices)]
+        yield keys[share]
         step += 1
 
 

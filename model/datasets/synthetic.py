@@ -190,10 +190,10 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: see `write`.
     """
-    names = {name: name for name in WRITERS}
-    if len(arguments) != 2 or arguments[0] not in names:
-        raise UserError(f"usage: python -m m3vit.model.datasets.synthetic {{{','.join(names)}}} FOLDER")
-    write(names[arguments[0]], Path(arguments[1]))  # type: ignore[index]
+    chosen = [name for name in WRITERS if [name] == arguments[:1]]
+    if len(arguments) != 2 or not chosen:
+        raise UserError(f"usage: python -m m3vit.model.datasets.synthetic {{{','.join(WRITERS)}}} FOLDER")
+    write(chosen[0], Path(arguments[1]))
 
 
 if __name__ == "__main__":
