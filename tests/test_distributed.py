@@ -15,7 +15,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from m3vit.model.checkpoint import Checkpoint, read_checkpoint
-from m3vit.model.config import HARDWARE, Config, ModelConfig, SceneConfig, TrainConfig
+from m3vit.model.config import HARDWARE, Config, DataConfig, ModelConfig, SceneConfig, TrainConfig
+from m3vit.model.datasets.synthetic import write
 from m3vit.model.train import train
 
 MODEL = ModelConfig(
@@ -56,7 +57,13 @@ def config(**recipe: object) -> Config:
     return Config(model=MODEL, scenes=SCENES, train=train_config, hardware=HARDWARE["demo"])
 
 
-PASCAL = ModelConfig.model_validate(MODEL.model_dump() | {"classes": 21, "tasks": ("segmentation", "human_parts")})
+def masked(root: Path) -> Config:
+    """On images of which some have persons and others have no valid pixel of human parts."""
+    data = DataConfig(dataset="pascal_context", root=root, workers=0)
+    model = ModelConfig.model_validate(MODEL.model_dump() | {"classes": 21, "tasks": ("segmentation", "human_parts")})
+    return config(accumulate=2).model_copy(update={"model": model, "data": data})
+
+
 RECIPES: dict[str, dict[str, object]] = {
     "replicated": {"ema": 0.9},
     "sharded": {"experts": "sharded", "ema": 0.9, "weighting": "uncertainty"},
@@ -81,7 +88,9 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("curves")
     script = out / "worker.py"
     script.write_text(WORKER)
-    recipes = json.dumps({name: config(**recipe).model_dump(mode="json") for name, recipe in RECIPES.items()})
+    write("pascal_context", out / "PASCAL_MT")
+    configs = {name: config(**recipe) for name, recipe in RECIPES.items()} | {"masked": masked(out / "PASCAL_MT")}
+    recipes = json.dumps({name: one.model_dump(mode="json") for name, one in configs.items()})
     both = torchrun(str(script), str(out), recipes)
     subprocess.run([sys.executable, str(script), str(out), recipes], check=True, timeout=200)
     printed, _ = both.communicate(timeout=200)
@@ -89,7 +98,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, "masked"])
 def test_two_processes_follow_the_loss_curve_of_one(curves: Path, name: str) -> None:
     (one, whole), *two = (
         json.loads((curves / f"{name}-{rank}.json").read_text()) for rank in ("0-of-1", "0-of-2", "1-of-2")
@@ -101,7 +110,7 @@ def test_two_processes_follow_the_loss_curve_of_one(curves: Path, name: str) -> 
     assert len({scalars["loss/total"] for scalars in one}) == 4
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, "masked"])
 def test_checkpoint_of_two_processes_is_whole(curves: Path, name: str) -> None:
     one, two = (read_checkpoint(curves / f"{name}-of-{world}.safetensors") for world in (1, 2))
     for part in ("model", "optimiser", "average", "extra"):
