@@ -170,8 +170,8 @@ def check_sizes(op: Op, hardware: HardwareConfig, where: str) -> None:
         UserError: the first limit that is exceeded.
     """
     check = _Checker(where, hardware)
-    if foreign := op.flags & ~TAKEN_FLAGS.get(op.opcode, Flag.NONE):
-        raise UserError(f"{where} has flags {int(foreign)} that a {op.opcode.name} does not take; export again")
+    if foreign := int(op.flags) & ~int(TAKEN_FLAGS.get(op.opcode, Flag.NONE)):
+        raise UserError(f"{where} has flags {foreign} that a {op.opcode.name} does not take; export again")
     check.within("rows", op.rows, 1 if op.opcode is Opcode.STORE else 2, hardware.max_tokens)
     if op.opcode not in (Opcode.PATCH_EMBED, Opcode.ATTENTION, Opcode.STORE):
         check.channels("in_features", op.in_features, hardware.max_dim)
