@@ -329,8 +329,10 @@ module m3vit_executor
       before_q <= index_q == '0 ? OpStore : opcode;  // op_q may be left from a run that was cut short
     end
     if (state_q == Prepare) begin
-      expert_words_o <= layer_words(op_q.out_features, op_q.in_features, nibbles, Lanes, Groups)
-          + layer_words(op_q.in_features, op_q.out_features, nibbles, Lanes, Groups);
+      expert_words_o <= packed_words(
+          layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)
+          + layer_words(op_q.in_features, op_q.out_features, Lanes, Groups),
+          layer_words(op_q.out_features, '0, Lanes, Groups) + layer_words(op_q.in_features, '0, Lanes, Groups), nibbles);
       in_words_q <= words_of(op_q.in_features, Groups);
       out_words_q <= words_of(op_q.out_features, Groups);
       in_tiles_q <= 10'(op_q.in_features / 16'(Lanes));

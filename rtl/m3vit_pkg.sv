@@ -429,12 +429,16 @@ package m3vit_pkg;
     return 8'((units + 16'(groups - 1)) / 16'(groups));
   endfunction
 
-  /// Stream words of a packed linear layer, with 4-bit weights if `nibbles` (sim/layout.py stream_words).
-  function automatic words_t layer_words(logic [15:0] outputs, logic [15:0] inputs, logic nibbles,
-                                         int unsigned lanes, int unsigned groups);
+  /// Stream words of a packed linear layer (sim/layout.py stream_words).
+  function automatic words_t layer_words(logic [15:0] outputs, logic [15:0] inputs, int unsigned lanes,
+                                         int unsigned groups);
     automatic words_t tiles = (words_t'(outputs) + words_t'(lanes - 1)) / words_t'(lanes);
     automatic words_t records = words_t'((8 * lanes + UnitBytes * groups - 1) / (UnitBytes * groups));
-    automatic words_t weights = words_t'(words_of(inputs, groups)) * words_t'(lanes);
-    return tiles * (records + (nibbles ? weights >> 1 : weights));
+    return tiles * (records + words_t'(words_of(inputs, groups)) * words_t'(lanes));
+  endfunction
+
+  /// Stream words of an expert, from those that it has with int8 weights; record words stay what they are.
+  function automatic words_t packed_words(words_t as_bytes, words_t record_words, logic nibbles);
+    return nibbles ? (as_bytes + record_words) >> 1 : as_bytes;
   endfunction
 endpackage
