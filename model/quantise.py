@@ -68,7 +68,8 @@ def quantise(model: M3ViT, config: Config, images: Tensor, progress: bool = Fals
         raise UserError("the model has weights that are not finite numbers; train it again with a lower learning rate")
     calibration = calibrate(model, images, progress)
     residual = (calibration.largest(RESIDUAL) or 1.0) * config.quant.residual_headroom / INT16_MAX
-    quantiser = Quantiser(model, calibration, residual, mlp_slices(config.model, config.hardware))
+    slices = mlp_slices(config.model, config.hardware)
+    quantiser = Quantiser(model, calibration, residual, slices, config.quant.expert_bits)
     outputs = {task: calibration.largest(f"head.{task}") * OUTPUT_HEADROOM / INT16_MAX for task in config.model.tasks}
     scales = {task: Scales(residual=residual, output=output or 1.0) for task, output in outputs.items()}
     return compile_network(quantiser.network(scales), config, scales)
@@ -106,10 +107,14 @@ class Quantiser:
         calibration: its samples.
         residual: real value of one unit of the residual stream.
         slices: of each dense MLP.
+        expert_bits: width of the experts' weights, 4 or 8.
     """
 
-    def __init__(self, model: M3ViT, calibration: Calibration, residual: float, slices: int) -> None:
+    def __init__(
+        self, model: M3ViT, calibration: Calibration, residual: float, slices: int, expert_bits: int = 8
+    ) -> None:
         self._model, self._calibration, self._residual, self._slices = model, calibration, residual, slices
+        self._expert_bits = expert_bits
 
     def network(self, scales: dict[TaskName, Scales]) -> Network:
         """All layers; `scales` gives each head's output."""
@@ -176,11 +181,11 @@ class Quantiser:
         return hidden_activation(pre_S, functional.gelu(torch.from_numpy(pre_S)).numpy())
 
     def _expert(
-        self, fc1: tuple[Floats, Floats], fc2: tuple[Floats, Floats], norm: NormUnits, hidden: Hidden
+        self, fc1: tuple[Floats, Floats], fc2: tuple[Floats, Floats], norm: NormUnits, hidden: Hidden, bits: int = 8
     ) -> Expert:
         return Expert(
-            quantise_linear(*fc1, norm.scale, hidden.input_scale),
-            quantise_linear(*fc2, hidden.output_scale, self._residual, hidden.zero),
+            quantise_linear(*fc1, norm.scale, hidden.input_scale, bits=bits),
+            quantise_linear(*fc2, hidden.output_scale, self._residual, hidden.zero, bits),
         )
 
     def mlp(self, block: DenseBlock, name: str) -> MlpLayer:
@@ -204,7 +209,7 @@ class Quantiser:
         for index in range(len(layers.fc1_weight)):
             fc1 = norm.fold(block.norm2, floats(layers.fc1_weight[index]), floats(layers.fc1_bias[index]))
             fc2 = floats(layers.fc2_weight[index]), floats(layers.fc2_bias[index])
-            yield self._expert(fc1, fc2, norm, hidden)
+            yield self._expert(fc1, fc2, norm, hidden, self._expert_bits)
 
     def router(self, block: MoEBlock, name: str, task: TaskName, norm: NormUnits) -> Linear:
         """Logits in octaves; a constant, which softmax ignores, centres the largest ones."""
