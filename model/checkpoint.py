@@ -2,13 +2,13 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checkpoints: one safetensors file each, written atomically, so a kill at any moment leaves the old or the new one.
 
-Tensors are named `model.NAME` and, while training goes on, `optim.NAME.STATE`. The header's metadata holds the format
-version, the step and the whole config. `model.safetensors` (a finished run) has no optimiser state; apart from that it
-and `resume.safetensors` have the same layout, and both can be exported.
+Tensors are named `model.NAME`, while training goes on `optim.NAME.STATE`, and after calibration `quant.NAME`. The
+header's metadata holds the format version, the step and the whole config. `model.safetensors` (a finished run) has no
+optimiser state; apart from that it and `resume.safetensors` have the same layout, and both can be exported.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from m3vit.model.vit import M3ViT
 
 FORMAT = "m3vit-checkpoint"
 VERSION = 1
-MODEL, OPTIMISER = "model.", "optim."
+MODEL, OPTIMISER, QUANT = "model.", "optim.", "quant."
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Checkpoint:
     """The model's state dict."""
     optimiser: dict[str, Tensor]
     """`PARAMETER.STATE` to tensor; empty in a finished run's file."""
+    quant: dict[str, Tensor] = field(default_factory=dict)
+    """Units of the integer model (`m3vit.model.units`); empty if it was never calibrated."""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -47,6 +49,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     tensors = {MODEL + name: tensor for name, tensor in checkpoint.model.items()}
     tensors |= {OPTIMISER + name: tensor for name, tensor in checkpoint.optimiser.items()}
+    tensors |= {QUANT + name: tensor for name, tensor in checkpoint.quant.items()}
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -80,7 +83,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} has a damaged header ({error}); train again or copy it again") from error
     config = config_from_dict(tree, str(path))
-    return Checkpoint(config, step, _with_prefix(tensors, MODEL), _with_prefix(tensors, OPTIMISER))
+    parts = (_with_prefix(tensors, prefix) for prefix in (MODEL, OPTIMISER, QUANT))
+    return Checkpoint(config, step, *parts)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -15,7 +15,7 @@ from m3vit import __version__
 from m3vit.model.accuracy import with_accuracy
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.config import Config
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.project_folder import MARKER, check_replaceable, replace_folder
@@ -50,7 +50,8 @@ def export(
     count = config.quant.calibration_images
     scenes = config.scenes.model_copy(update={"train_size": max(count, TRIVIAL_SCENES)})
     train = load_split(scenes, config.model.image_hw, "train", progress=True)
-    pathways = quantise(model, config, train["image"][:count], progress=True)
+    units = calibrate_units(model, config, train["image"][:count], progress=True)
+    pathways = quantise(model, config, units)
     val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
     pathways = with_accuracy(pathways, model, train, val, images, progress=True)
     check_replaceable(out / HLS4ML)

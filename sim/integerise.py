@@ -19,7 +19,6 @@ from m3vit.sim.golden.norm import MAX_COARSE, Requant
 
 Floats = npt.NDArray[np.float64]
 
-WEIGHT_MAX = 127
 BIAS_LIMIT = 1 << (ACC_BITS - 2)
 ACC_LIMIT = (1 << (ACC_BITS - 1)) - 1
 LOG2_E = log2(e)
@@ -41,7 +40,14 @@ def requant(scale: float) -> Requant:
 
 
 def quantise_linear(
-    weight_MK: Floats, bias_M: Floats, input_scale: float, output_scale: float | Floats, zero: int = 0
+    weight_MK: Floats,
+    bias_M: Floats,
+    input_scale: float,
+    output_scale: float | Floats,
+    zero: int = 0,
+    *,
+    scale_M: Floats | None = None,
+    bits: int = 8,
 ) -> Linear:
     """Integer layer with symmetric weights, scaled per output channel by their largest magnitude.
 
@@ -53,17 +59,21 @@ def quantise_linear(
         input_scale: real value of one unit of the input.
         output_scale: real value of one unit of the output, one for all or one per channel.
         zero: the input integer plus `zero` is the quantised value (asymmetric inputs); goes into the bias.
+        scale_M: real value of one unit of each channel's weights, in place of largest magnitude over largest integer.
+        bits: width of the weights; the most negative integer is never used.
 
     Raises:
         ValueError: something is not finite.
     """
+    weight_max = (1 << (bits - 1)) - 1
     if not (np.isfinite(weight_MK).all() and np.isfinite(bias_M).all() and 0 < input_scale < np.inf):
         raise ValueError(f"weights, biases or the input scale {input_scale} are not finite and positive numbers")
     magnitude_M = np.abs(weight_MK).max(axis=1)
-    scale_M = np.maximum(magnitude_M / WEIGHT_MAX, np.abs(bias_M) / (input_scale * BIAS_LIMIT))
+    chosen_M = magnitude_M / weight_max if scale_M is None else scale_M
+    scale_M = np.maximum(chosen_M, np.abs(bias_M) / (input_scale * BIAS_LIMIT))
     scale_M = np.where(scale_M > 0, scale_M, 1.0)
     while True:
-        integer_MK = np.clip(np.floor(weight_MK / scale_M[:, None] + 0.5), -WEIGHT_MAX, WEIGHT_MAX)
+        integer_MK = np.clip(np.floor(weight_MK / scale_M[:, None] + 0.5), -weight_max, weight_max)
         integer_M = np.floor(bias_M / (input_scale * scale_M) + 0.5) + zero * integer_MK.sum(axis=1)
         worst_M = np.abs(integer_MK).sum(axis=1) * 128 + np.abs(integer_M)
         if (worst_M <= ACC_LIMIT).all():

@@ -16,7 +16,7 @@ from m3vit.model.checkpoint import Checkpoint, write_checkpoint
 from m3vit.model.config import DEMO, Config, RouterKind
 from m3vit.model.errors import UserError
 from m3vit.model.heads import grid_to_map
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.model.vit import M3ViT, normalise_image
 from m3vit.scripts import cli
@@ -75,7 +75,7 @@ def model() -> M3ViT:
 
 @pytest.fixture(scope="module")
 def pathways(model: M3ViT, train: Split) -> Pathways:
-    return quantise(model, make_config(), train["image"][:8])
+    return quantise(model, make_config(), calibrate_units(model, make_config(), train["image"][:8]))
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def test_heads_are_close_on_unseen_images(model: M3ViT, pathways: Pathways, trai
 def test_other_routers(train: Split, router: RouterKind, renormalise: bool) -> None:
     config = make_config(router, renormalise)
     model = spread_out(config, seed=1)
-    pathways = quantise(model, config, train["image"][:8])
+    pathways = quantise(model, config, calibrate_units(model, config, train["image"][:8]))
     assert head_sqnr(model, pathways, train["image"][8:12], "depth") > 30
 
 
@@ -184,7 +184,7 @@ def test_ungated_expert_outputs_count_as_residual(train: Split) -> None:
 
 
 def test_quantising_is_deterministic(model: M3ViT, pathways: Pathways, train: Split) -> None:
-    again = quantise(model, make_config(), train["image"][:8])
+    again = quantise(model, make_config(), calibrate_units(model, make_config(), train["image"][:8]))
     np.testing.assert_array_equal(again.first.image, pathways.first.image)
 
 
@@ -246,7 +246,8 @@ def test_a_model_without_weights_is_quantised() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    pathways = quantise(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))
+    black = torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8)
+    pathways = quantise(model, config, calibrate_units(model, config, black))
     assert not Executor(pathways.first).run(np.zeros((*config.model.image_hw, 3), np.uint8)).output_NC.any()
 
 
@@ -256,4 +257,4 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     with torch.no_grad():
         model.norm.weight[3] = torch.nan
     with pytest.raises(UserError, match=r"^the model has weights that are not finite numbers; train it again"):
-        quantise(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))
+        calibrate_units(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))
