@@ -52,10 +52,9 @@ def evaluate(model: M3ViT, val: Split, batch: int) -> dict[str, Any]:
     load: dict[tuple[int, TaskName], Tensor] = {}
     for part in batches(val, batch):
         image = normalise_image(part["image"].to(device))
-        for task, metric in metrics.items():
-            prediction_BCHW, routings = model.forward_with_routing(image, task)
-            metric.update(prediction_BCHW.cpu(), part[task])
-            for layer, routing in zip(model.config.moe_layers, routings, strict=True):
+        for task, prediction in model.forward_tasks(image, model.config.tasks).items():
+            metrics[task].update(prediction.map_BCHW.cpu(), part[task])
+            for layer, routing in zip(model.config.moe_layers, prediction.routings, strict=True):
                 load[layer, task] = load.get((layer, task), 0) + routing.load().cpu() * len(image)
     return {
         "tasks": {task: _task_facts(task) | {"value": metric.value()} for task, metric in metrics.items()},

@@ -261,7 +261,7 @@ def run_verb(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_verb_trains_with_overrides_and_refuses_mistakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tree = CONFIG.model_dump()
+    tree = CONFIG.model_dump(mode="json", exclude_none=True)
     file, out = tmp_path / "config.toml", tmp_path / "run"
     file.write_text("\n".join(f"[{key}]\n{_toml(tree[key])}" for key in ("model", "scenes", "train")))
     assert load_config(file) == CONFIG
