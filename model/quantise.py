@@ -64,7 +64,8 @@ def quantise(model: M3ViT, config: Config, units: Units) -> Pathways:
     """
     check_fits(config.model, config.hardware)
     check_finite(model)
-    quantiser = Quantiser(model, units.residual, mlp_slices(config.model, config.hardware))
+    slices = mlp_slices(config.model, config.hardware)
+    quantiser = Quantiser(model, units.residual, slices, config.quant.expert_bits)
     scales = {task: Scales(residual=units.residual, output=output) for task, output in units.outputs.items()}
     return compile_network(quantiser.network(units), config, scales)
 
@@ -98,10 +99,11 @@ class Quantiser:
         model: float model.
         residual: real value of one unit of the residual stream.
         slices: of each dense MLP.
+        expert_bits: width of the experts' weights.
     """
 
-    def __init__(self, model: M3ViT, residual: float, slices: int) -> None:
-        self._model, self._residual, self._slices = model, residual, slices
+    def __init__(self, model: M3ViT, residual: float, slices: int, expert_bits: int = 8) -> None:
+        self._model, self._residual, self._slices, self._expert_bits = model, residual, slices, expert_bits
 
     def network(self, units: Units) -> Network:
         """All layers."""
@@ -159,9 +161,10 @@ class Quantiser:
         fc1: tuple[Floats, Floats],
         fc2: tuple[Floats, Floats],
         units: MlpUnits,
-        scales: tuple[Floats, Floats] | None = None,
+        bits: int = 8,
+        scales: tuple[Floats | None, Floats | None] = (None, None),
     ) -> Expert:
-        hidden, (first, second), bits = units.hidden, scales or (None, None), NARROW_BITS if scales else 8
+        hidden, (first, second) = units.hidden, scales
         return Expert(
             quantise_linear(*fc1, units.norm.scale, hidden.input_scale, scale_M=first, bits=bits),
             quantise_linear(*fc2, hidden.output_scale, self._residual, hidden.zero, scale_M=second, bits=bits),
@@ -181,11 +184,13 @@ class Quantiser:
 
     def experts(self, block: MoEBlock, units: MlpUnits) -> Iterator[Expert]:
         """Experts in ascending order."""
-        layers, scales = block.mlp.experts, units.scales
+        layers, bits = block.mlp.experts, self._expert_bits
+        scales = units.scales if bits == NARROW_BITS else None
         for index in range(len(layers.fc1_weight)):
             fc1 = fold(units.norm, block.norm2, floats(layers.fc1_weight[index]), floats(layers.fc1_bias[index]))
             fc2 = floats(layers.fc2_weight[index]), floats(layers.fc2_bias[index])
-            yield self._expert(fc1, fc2, units, scales and (scales.fc1_EH[index], scales.fc2_ED[index]))
+            chosen = (None, None) if scales is None else (scales.fc1_EH[index], scales.fc2_ED[index])
+            yield self._expert(fc1, fc2, units, bits, chosen)
 
     def router(self, block: MoEBlock, task: TaskName, units: MlpUnits) -> Linear:
         """Logits in octaves; a constant, which softmax ignores, centres the largest ones."""

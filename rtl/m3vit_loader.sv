@@ -63,7 +63,9 @@ module m3vit_loader
   words_t layer_q, second_q, expert_words_q, table_q, image_q;
   logic permitted, mine, guess, has_table, has_weights, has_experts;
   logic [31:0] token_units_q;
+  logic nibbles;
   assign opcode = opcode_e'(op_q.opcode);
+  assign nibbles = (op_q.flags & 8'(FlagExperts4bit)) != '0;
 
   // Sizes in stream words, then in DRAM words.
   function automatic words_t dram_words(words_t stream_words);
@@ -186,9 +188,10 @@ module m3vit_loader
   always_ff @(posedge clk_i) begin
     if (state_q == Latch) op_q <= op_i;
     if (state_q == Size) begin
-      layer_q <= layer_words(opcode == OpMoe ? op_q.experts : op_q.out_features, op_q.in_features, Lanes, Groups);
-      second_q <= layer_words(op_q.in_features, op_q.out_features, Lanes, Groups);
-      expert_words_q <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups);
+      layer_q <= layer_words(
+          opcode == OpMoe ? op_q.experts : op_q.out_features, op_q.in_features, 1'b0, Lanes, Groups);
+      second_q <= layer_words(op_q.in_features, op_q.out_features, nibbles, Lanes, Groups);
+      expert_words_q <= layer_words(op_q.out_features, op_q.in_features, nibbles, Lanes, Groups);
       token_units_q <= 32'(op_q.rows) * 32'(op_q.top_k);
       unique case (opcode)
         OpPatchEmbed: table_q <= residual_words;

@@ -127,6 +127,7 @@ TYPES = """
     norm_e norm;
     logic bank;  ///< queue bank of this expert
     logic seek;  ///< feeder: skip to the weights of `expert` first
+    logic nibbles;  ///< feeder: 4-bit weights, two lanes in a word of the stream
     expert_t expert;
     words_t expert_words;  ///< stream words of one expert (seek, CmdDrop)
     logic [7:0] pitch;  ///< source words per row
@@ -327,12 +328,13 @@ TYPES = """
     return 8'((units + 16'(groups - 1)) / 16'(groups));
   endfunction
 
-  /// Stream words of a packed linear layer (sim/layout.py stream_words).
-  function automatic words_t layer_words(logic [15:0] outputs, logic [15:0] inputs, int unsigned lanes,
-                                         int unsigned groups);
+  /// Stream words of a packed linear layer, with 4-bit weights if `nibbles` (sim/layout.py stream_words).
+  function automatic words_t layer_words(logic [15:0] outputs, logic [15:0] inputs, logic nibbles,
+                                         int unsigned lanes, int unsigned groups);
     automatic words_t tiles = (words_t'(outputs) + words_t'(lanes - 1)) / words_t'(lanes);
     automatic words_t records = words_t'((8 * lanes + UnitBytes * groups - 1) / (UnitBytes * groups));
-    return tiles * (records + words_t'(words_of(inputs, groups)) * words_t'(lanes));
+    automatic words_t weights = words_t'(words_of(inputs, groups)) * words_t'(lanes);
+    return tiles * (records + (nibbles ? weights >> 1 : weights));
   endfunction
 endpackage
 """
@@ -393,7 +395,8 @@ def package() -> str:
     lines = [f"  localparam int unsigned {name} = {value};" for name, value in constants().items()]
     lines.append(f"  localparam logic [31:0] CheckWord = 32'h{program.CHECK_WORD:08X};")
     lines.append(f"  localparam logic [31:0] IdValue = 32'h{regmap.ID_VALUE:08X};")
-    lines.append(f"  localparam int unsigned FlagRenormalise = {program.Flag.RENORMALISE.value};\n")
+    lines += [f"  localparam int unsigned Flag{camel(f.name or '')} = {f.value};" for f in program.Flag if f]
+    lines.append("")
     registers = regmap.REGISTERS + regmap.TABLES
     lines += [f"  localparam logic [RegisterBits-1:0] Reg{camel(r.name)} = 'h{r.offset:04X};" for r in registers]
     lines += [f"  localparam int unsigned Mode{camel(m.name or '')} = {m.value};" for m in regmap.Mode]

@@ -14,7 +14,8 @@ from rich.table import Table
 from m3vit import __version__
 from m3vit.model.accuracy import with_accuracy
 from m3vit.model.checkpoint import load_checkpoint
-from m3vit.model.config import Config
+from m3vit.model.config import Config, QuantConfig
+from m3vit.model.errors import UserError
 from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.scripts.cli import run_verb
@@ -38,6 +39,9 @@ def export(
     images: Annotated[
         int | None, typer.Option(min=1, help="Validation scenes to measure accuracy on; all by default.")
     ] = None,
+    expert_bits: Annotated[
+        int | None, typer.Option(help="Width of the experts' weights, 4 or 8, in place of the config's.")
+    ] = None,
     hls: Annotated[
         bool, typer.Option("--hls", help="Write an hls4ml project of each task into OUT/hls4ml, too.")
     ] = False,
@@ -45,6 +49,7 @@ def export(
     """Quantise a checkpoint and write the pathways of all its tasks on one memory image."""
     config, model = load_checkpoint(checkpoint)
     config = choose_hardware(config, hardware)
+    config = config.model_copy(update={"quant": with_expert_bits(config.quant, expert_bits)})
     check_fits(config.model, config.hardware)
     check_target(out)
     count = config.quant.calibration_images
@@ -68,6 +73,19 @@ def choose_hardware(config: Config, name: str | None) -> Config:
         UserError: no such design.
     """
     return config if name is None else config.model_copy(update={"hardware": find_design(name)})
+
+
+def with_expert_bits(quant: QuantConfig, bits: int | None) -> QuantConfig:
+    """The same quantisation with experts of another width, or as it is.
+
+    Raises:
+        UserError: the accelerator has no such width.
+    """
+    if bits is None:
+        return quant
+    if bits not in (4, 8):
+        raise UserError(f"weights of experts have 4 or 8 bits, not {bits}; use --expert-bits 4 or 8")
+    return QuantConfig.model_validate(quant.model_dump() | {"expert_bits": bits})
 
 
 def write_hls4ml(pathways: Pathways | None, folder: Path) -> None:

@@ -197,7 +197,7 @@ def rtl_bytes(figures: dict[str, Any]) -> float:
 
 
 def _expert(op: Op, hardware: HardwareConfig) -> int:
-    return expert_bytes(op.in_features, op.out_features, hardware)
+    return expert_bytes(op.in_features, op.out_features, hardware, op.expert_bits)
 
 
 def frame_energy(task: Task, constants: Constants) -> dict[str, Any]:
