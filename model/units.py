@@ -9,6 +9,7 @@ Shapes: L layers, T tasks, E experts, H hidden channels of an expert, D channels
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from m3vit.model.calibrate import RESIDUAL, Calibration
+from m3vit.model.checkpoint import read_checkpoint
 from m3vit.model.config import Config, ModelConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.sim.golden.linear import gelu_table
@@ -199,6 +201,16 @@ def units_from_tensors(tensors: dict[str, Tensor], config: ModelConfig) -> Units
         norm=_norm(arrays, "norm", 0),
         outputs={task: float(value) for task, value in zip(config.tasks, arrays["outputs"], strict=True)},
     )
+
+
+def load_units(path: Path) -> Units | None:
+    """The units in a checkpoint file, None if it has none.
+
+    Raises:
+        UserError: the file is not a checkpoint, or its units do not fit its model.
+    """
+    checkpoint = read_checkpoint(path)
+    return units_from_tensors(checkpoint.quant, checkpoint.config.model) if checkpoint.quant else None
 
 
 def _norm(arrays: dict[str, npt.NDArray[np.generic]], name: str, index: int) -> NormUnits:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from m3vit.model.accuracy import evaluate_int8, predict_int8, with_accuracy
+from m3vit.model.accuracy import Int8Predictor, evaluate_int8, with_accuracy
 from m3vit.model.calibrate import RESIDUAL, calibrate
 from m3vit.model.checkpoint import Checkpoint, write_checkpoint
 from m3vit.model.config import DEMO, Config, RouterKind
 from m3vit.model.errors import UserError
-from m3vit.model.heads import grid_to_map
+from m3vit.model.heads import grid_to_map, upsample
 from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.model.vit import M3ViT, normalise_image
@@ -188,13 +188,14 @@ def test_quantising_is_deterministic(model: M3ViT, pathways: Pathways, train: Sp
     np.testing.assert_array_equal(again.first.image, pathways.first.image)
 
 
-def test_predictions_have_the_models_shape(model: M3ViT, pathways: Pathways, train: Split) -> None:
-    images = train["image"][8:10]
-    with torch.no_grad():
-        expected = model(normalise_image(images), "segmentation")
-    prediction = predict_int8(pathways.task("segmentation"), images)
-    assert prediction.shape == expected.shape
-    assert sqnr_db(expected.double().numpy(), prediction.double().numpy()) > 30
+def test_predictions_are_the_executors(model: M3ViT, pathways: Pathways, train: Split) -> None:
+    """The batched predictor gives what the golden executor's head outputs become."""
+    images, pathway = train["image"][8:10], pathways.task("segmentation")
+    maps = [head_map(pathway, Executor(pathway).run(image.permute(1, 2, 0).numpy()).output_NC) for image in images]
+    expected = upsample(torch.from_numpy(np.stack(maps)).float(), DEMO.model.image_hw)
+    prediction = Int8Predictor(pathways)(images)["segmentation"]
+    assert prediction.shape == (2, 5, 64, 64)
+    torch.testing.assert_close(prediction, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_accuracy_is_measured_on_the_given_scenes(model: M3ViT, pathways: Pathways, train: Split) -> None:
