@@ -9,6 +9,7 @@ Shapes: H x W pixels, N tokens, D channels, M output and K input channels.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,14 @@ from torch import Tensor, nn
 from m3vit.model.calibrate import calibrate
 from m3vit.model.config import Config, TaskName
 from m3vit.model.errors import UserError
-from m3vit.model.units import BlockUnits, MlpUnits, NormUnits, Units, choose_units
+from m3vit.model.units import BlockUnits, ExpertScales, MlpUnits, NormUnits, Units, choose_units
 from m3vit.model.vit import DenseBlock, M3ViT, MoEBlock
 from m3vit.sim.capacity import check_fits, mlp_slices
 from m3vit.sim.golden.arith import saturate
 from m3vit.sim.golden.attention import AttentionScales
 from m3vit.sim.golden.linear import Linear
 from m3vit.sim.golden.moe import Expert
-from m3vit.sim.integerise import LOG2_E, OCTAVE, Floats, fold_norm, fold_pixels, quantise_linear, requant
+from m3vit.sim.integerise import LOG2_E, OCTAVE, Floats, fold_norm, fold_pixels, quantise_linear, requant, weight_scales
 from m3vit.sim.mlp_slices import cut_mlp
 from m3vit.sim.network import AttentionLayer, MlpLayer, MoeLayer, Network, compile_network
 from m3vit.sim.pathway import Pathways, Scales
@@ -48,7 +49,32 @@ def calibrate_units(model: M3ViT, config: Config, images: Tensor, progress: bool
         UserError: the model has weights that are not finite.
     """
     check_finite(model)
-    return choose_units(calibrate(model, images, progress), config)
+    units = choose_units(calibrate(model, images, progress), config)
+    return with_expert_scales(model, units) if config.quant.expert_bits == NARROW_BITS else units
+
+
+def with_expert_scales(model: M3ViT, units: Units) -> Units:
+    """The units with scales for experts of NARROW_BITS wide weights."""
+    blocks = [
+        replace(unit, mlp=replace(unit.mlp, scales=expert_scales(block, unit.mlp.norm)))
+        if isinstance(block, MoEBlock)
+        else unit
+        for block, unit in zip(model.blocks, units.blocks, strict=True)
+    ]
+    return replace(units, blocks=tuple(blocks))
+
+
+def expert_scales(block: MoEBlock, norm: NormUnits) -> ExpertScales:
+    """Scales of all experts' weights with the least error."""
+    layers = block.mlp.experts
+    fc1 = [
+        fold(norm, block.norm2, floats(w), floats(b))[0]
+        for w, b in zip(layers.fc1_weight, layers.fc1_bias, strict=True)
+    ]
+    return ExpertScales(
+        np.stack([weight_scales(weight_HD, NARROW_BITS) for weight_HD in fc1]),
+        np.stack([weight_scales(floats(weight_DH), NARROW_BITS) for weight_DH in layers.fc2_weight]),
+    )
 
 
 def quantise(model: M3ViT, config: Config, units: Units) -> Pathways:

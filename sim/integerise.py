@@ -26,6 +26,8 @@ OCTAVE = 2.0**-LOGIT_FRACTION_BITS
 """One unit of a score or a router logit, in octaves."""
 SHRINK = np.linspace(0.15, 1.0, 52)
 """Candidate clipping points, as shares of the largest magnitude."""
+WEIGHT_SHRINK = np.linspace(0.4, 1.0, 31)
+"""The same for weights."""
 STEPS_PER_BIT = 4
 LATTICE = 2.0 ** (-np.arange(5 * STEPS_PER_BIT) / STEPS_PER_BIT)
 """The same in steps that divide a factor of two."""
@@ -87,6 +89,24 @@ def quantise_linear(
         np.array(multiplier_M, np.uint16),
         np.array(shift_M, np.uint8),
     )
+
+
+def weight_scales(weight_MK: Floats, bits: int) -> Floats:
+    """Scale of each output channel with the least squared error of its rounded weights. Shape (M,).
+
+    Narrow weights gain from clipping the largest (OMSE, Choukroun et al., arXiv 1902.06822); a channel of zeros gets 1.
+    """
+    largest = (1 << (bits - 1)) - 1
+    full_M = np.abs(weight_MK).max(axis=1) / largest
+    full_M = np.where(full_M > 0, full_M, 1.0)
+
+    def error(scale_M: Floats) -> Floats:
+        rounded_MK = np.clip(np.floor(weight_MK / scale_M[:, None] + 0.5), -largest, largest) * scale_M[:, None]
+        return np.asarray(np.square(rounded_MK - weight_MK).sum(axis=1))
+
+    candidates_JM = np.multiply.outer(WEIGHT_SHRINK, full_M)
+    best_M = np.argmin([error(scale_M) for scale_M in candidates_JM], axis=0)
+    return np.asarray(candidates_JM[best_M, np.arange(len(best_M))])
 
 
 def fold_norm(
