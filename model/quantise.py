@@ -67,10 +67,8 @@ def with_expert_scales(model: M3ViT, units: Units) -> Units:
 def expert_scales(block: MoEBlock, norm: NormUnits) -> ExpertScales:
     """Scales of all experts' weights with the least error."""
     layers = block.mlp.experts
-    fc1 = [
-        fold(norm, block.norm2, floats(w), floats(b))[0]
-        for w, b in zip(layers.fc1_weight, layers.fc1_bias, strict=True)
-    ]
+    first = zip(layers.fc1_weight, layers.fc1_bias, strict=True)
+    fc1 = [fold(norm, block.norm2, floats(weight_HD), floats(bias_H))[0] for weight_HD, bias_H in first]
     return ExpertScales(
         np.stack([weight_scales(weight_HD, NARROW_BITS) for weight_HD in fc1]),
         np.stack([weight_scales(floats(weight_DH), NARROW_BITS) for weight_DH in layers.fc2_weight]),
