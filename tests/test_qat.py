@@ -199,12 +199,11 @@ def data() -> Split:
 
 def test_training_lowers_the_loss(data: Split) -> None:
     config = qat_config(expert_bits=4)
-    trainer = new_trainer(
-        config.model_copy(update={"train": config.train.model_copy(update={"steps": 99, "lr": 3e-3})})
-    )
+    recipe = config.train.model_copy(update={"steps": 99})
+    trainer = new_trainer(config.model_copy(update={"train": recipe}))
     batch = next(scene_batches(config, data, 0))
     losses = [trainer.update(batch) for _ in range(10)]
-    assert losses[-1] < 0.97 * losses[0]
+    assert losses[-1] < 0.985 * losses[0]
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, data: Split) -> None:
