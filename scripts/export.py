@@ -139,7 +139,8 @@ def print_accuracy(pathways: Pathways) -> None:
             values = (scores.float32, scores.int8, scores.loss_percent, scores.trivial)
             table.add_row(task, scores.metric, *(f"{value:.3f}" for value in values))
     console = Console()
-    console.print(table)
+    if seen:
+        console.print(table)
     console.print(f"memory image: {first.image.size:,} bytes for {len(pathways.tasks)} tasks")
 
 
