@@ -5,22 +5,25 @@
 Shapes: B images, C channels of a task, H x W pixels.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from m3vit.model.config import TaskName
 from m3vit.model.evaluate import Split, batches, evaluate, evaluate_trivial
-from m3vit.model.heads import upsample
+from m3vit.model.integer_model import IntegerModel, IntNetwork
 from m3vit.model.tasks import TASKS, make_metric
 from m3vit.model.vit import M3ViT
-from m3vit.sim.golden.executor import Executor, head_map
-from m3vit.sim.pathway import Accuracy, Pathway, Pathways
+from m3vit.sim.capacity import mlp_slices
+from m3vit.sim.pathway import Accuracy, Pathways
+from m3vit.sim.repack import unpack_network
 
 BATCH = 32
+INT8_BATCH = 8
+"""All tasks at once: the token rows of so many images stay in a cache."""
 
 
 def first_images(split: Split, limit: int | None) -> Split:
@@ -28,14 +31,32 @@ def first_images(split: Split, limit: int | None) -> Split:
     return {name: tensor[:limit] for name, tensor in split.items()}
 
 
-def predict_int8(pathway: Pathway, images: Tensor, progress: bool = False) -> Tensor:
-    """Predictions of the integer model for uint8 images (B, 3, H, W): (B, C, H, W) as `M3ViT.forward` gives them."""
-    executor = Executor(pathway)
-    maps = []
-    for image in tqdm(images, desc=f"int8 {pathway.task}", disable=not progress):
-        output_NC = executor.run(image.permute(1, 2, 0).contiguous().numpy()).output_NC
-        maps.append(head_map(pathway, output_NC))
-    return upsample(torch.from_numpy(np.stack(maps)).float(), pathway.config.model.image_hw)
+class Int8Predictor:
+    """Runs exported pathways on many images: the integers of the golden executor, computed in batches.
+
+    Args:
+        pathways: exported model; every parameter is unpacked from its memory image.
+    """
+
+    def __init__(self, pathways: Pathways) -> None:
+        config = pathways.first.config
+        network = unpack_network(pathways, mlp_slices(config.model, config.hardware))
+        self._model = IntegerModel(IntNetwork.of(network), config.model)
+        self._units = {task: pathway.scales.output for task, pathway in pathways.tasks.items()}
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[TaskName, Tensor]:
+        """Predictions for uint8 images (B, 3, H, W): per task (B, C, H, W) as `M3ViT.forward` gives them."""
+        return self._model.maps(self._model(images), self._units)
+
+
+def int8_batches(pathways: Pathways, split: Split, progress: bool) -> Iterator[tuple[dict[TaskName, Tensor], Split]]:
+    """Predictions and targets of a split, a few images at a time."""
+    predictor = Int8Predictor(pathways)
+    with tqdm(total=len(split["image"]), desc="int8", unit="image", disable=not progress) as bar:
+        for part in batches(split, INT8_BATCH):
+            yield predictor(part["image"]), part
+            bar.update(len(part["image"]))
 
 
 def evaluate_int8(
@@ -47,15 +68,13 @@ def evaluate_int8(
         pathways: exported model.
         split: scenes as `load_split` gives them.
         limit: use only the first scenes.
-        progress: show a progress bar per task.
+        progress: show a progress bar.
     """
-    part = first_images(split, limit)
-    values = {}
-    for task, pathway in pathways.tasks.items():
-        metric = make_metric(task)
-        metric.update(predict_int8(pathway, part["image"], progress), part[task])
-        values[task] = metric.value()
-    return values
+    metrics = {task: make_metric(task) for task in pathways.tasks}
+    for predictions, part in int8_batches(pathways, first_images(split, limit), progress):
+        for task, metric in metrics.items():
+            metric.update(predictions[task], part[task])
+    return {task: metric.value() for task, metric in metrics.items()}
 
 
 def with_accuracy(

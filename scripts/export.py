@@ -16,8 +16,10 @@ from m3vit.model.accuracy import with_accuracy
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.config import Config, QuantConfig
 from m3vit.model.errors import UserError
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
+from m3vit.model.units import Units, load_units
+from m3vit.model.vit import M3ViT
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.project_folder import MARKER, check_replaceable, replace_folder
 from m3vit.sim.capacity import check_fits
@@ -37,11 +39,15 @@ def export(
         str | None, typer.Option(help="Design in place of the config's: a preset, a name or a TOML file.")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="Validation scenes to measure accuracy on; all by default.")
+        int | None,
+        typer.Option(min=0, help="Validation scenes to measure accuracy on; all by default, 0 measures nothing."),
     ] = None,
     expert_bits: Annotated[
         int | None, typer.Option(help="Width of the experts' weights, 4 or 8, in place of the config's.")
     ] = None,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Calibrate anew even if the checkpoint carries its units.")
+    ] = False,
     hls: Annotated[
         bool, typer.Option("--hls", help="Write an hls4ml project of each task into OUT/hls4ml, too.")
     ] = False,
@@ -52,17 +58,31 @@ def export(
     config = config.model_copy(update={"quant": with_expert_bits(config.quant, expert_bits)})
     check_fits(config.model, config.hardware)
     check_target(out)
-    count = config.quant.calibration_images
-    scenes = config.scenes.model_copy(update={"train_size": max(count, TRIVIAL_SCENES)})
-    train = load_split(scenes, config.model.image_hw, "train", progress=True)
-    pathways = quantise(model, config, train["image"][:count], progress=True)
-    val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
-    pathways = with_accuracy(pathways, model, train, val, images, progress=True)
+    units = None if recalibrate else load_units(checkpoint)
+    pathways = quantise(model, config, units or calibrated(model, config))
+    if images != 0:
+        pathways = measured(pathways, model, config, images)
     check_replaceable(out / HLS4ML)
     write_pathways(pathways, out)
     write_hls4ml(pathways if hls else None, out / HLS4ML)
     print_accuracy(pathways)
     typer.echo(f"wrote {out}" + (f" and an hls4ml project of each task in {out / HLS4ML}" if hls else ""))
+
+
+def calibrated(model: M3ViT, config: Config) -> Units:
+    """Units from the first training scenes."""
+    count = config.quant.calibration_images
+    scenes = config.scenes.model_copy(update={"train_size": count})
+    train = load_split(scenes, config.model.image_hw, "train", progress=True)
+    return calibrate_units(model, config, train["image"], progress=True)
+
+
+def measured(pathways: Pathways, model: M3ViT, config: Config, images: int | None) -> Pathways:
+    """The pathways with their accuracy on the first validation scenes."""
+    scenes = config.scenes.model_copy(update={"train_size": TRIVIAL_SCENES})
+    train = load_split(scenes, config.model.image_hw, "train", progress=True)
+    val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
+    return with_accuracy(pathways, model, train, val, images, progress=True)
 
 
 def choose_hardware(config: Config, name: str | None) -> Config:
@@ -119,7 +139,8 @@ def print_accuracy(pathways: Pathways) -> None:
             values = (scores.float32, scores.int8, scores.loss_percent, scores.trivial)
             table.add_row(task, scores.metric, *(f"{value:.3f}" for value in values))
     console = Console()
-    console.print(table)
+    if seen:
+        console.print(table)
     console.print(f"memory image: {first.image.size:,} bytes for {len(pathways.tasks)} tasks")
 
 
