@@ -4,8 +4,8 @@
 
 A folder of `NAME.float32.bin`, little-endian float32 in C order without a header, named as in its testbench/e2e.cpp:
 `lN_qkv_weight` and so on, gates `lN_w_gate_T_taskT` (E, D), experts `lN_htoh4_weight` (E, H, D) and `lN_h4toh_weight`
-(E, D, H). Row 0 of `pos_embed` (N, D) already contains the class token. Pixels are 8-bit fractions, p / 256. There is no
-final norm and no head. Published folders lack the experts' matrices (they were too large for its repository).
+(E, D, H). Row 0 of `pos_embed` (N, D) already contains the class token. Pixels are 8-bit fractions, p / 256. There is
+no final norm and no head. A folder may lack the experts' matrices; then the user must say what to put there.
 
 Shapes: N tokens, D channels, E experts, H hidden channels of an expert.
 """
@@ -38,7 +38,7 @@ State = dict[str, Tensor]
 SUFFIX = ".float32.bin"
 POSITION, CLASS_TOKEN = "pos_embed", "cls_token"
 DUMP_TASKS: tuple[TaskName, ...] = ("segmentation", "depth")
-"""Tasks 0 and 1 of a dump: Cityscapes (Edge-MoE, arXiv 2305.18691, section V)."""
+"""Tasks 0 and 1 of a dump: Cityscapes (Edge-MoE, arXiv 2305.18691)."""
 MATRICES = ("htoh4_weight", "h4toh_weight")
 EXPERTS_HELP = "zero, draw:SEED (normal, as spread as the dense MLP of the block before), or a folder that has them"
 

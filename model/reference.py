@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """A second M3ViT: one image in float64 NumPy, written from the papers' equations and sharing no code with the model.
 
-It tells whether the float model, its import and its layouts are right. Every operator is recorded with its input, so the
-float model's can be compared one by one on equal input.
+It tells whether the float model, its import and its layouts are right. Every operator is recorded with its input, so
+the float model's can be compared one by one on equal input.
 
 Shapes: N tokens (class token first), D channels, H hidden channels, E experts, K chosen ones, P x P pixels of a patch,
 G heads, C channels of a head.

@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checkpoints of the M3ViT authors' code (github.com/VITA-Group/M3ViT, commit d953279): import and export.
 
-Names as in its `models/vision_transformer_moe.py`, `models/custom_moe_layer.py` and `models/gate_funs/`: the backbone is
-timm's; an expert layer has `mlp.experts.htoh4` (E, H, D) and `h4toh` (E, D, H) as fastmoe's linear layers have them, and
-gates `mlp.gate.w_gate` (D, E), or `mlp.gate.T.w_gate` for task T. A task-conditioned gate reads the token and
-`gate_task_represent` of the one-hot task: an MLP with a norm, one for all blocks, which we import as its values.
+Names as in its `models/vision_transformer_moe.py`, `models/custom_moe_layer.py` and `models/gate_funs/`: the backbone
+is timm's; an expert layer has `mlp.experts.htoh4` (E, H, D) and `h4toh` (E, D, H) as fastmoe's linear layers have them,
+and gates `mlp.gate.w_gate` (D, E), or `mlp.gate.I.w_gate` for the task of index I. A task-conditioned gate reads the
+token and `gate_task_represent` of the one-hot task: one MLP with a norm for all blocks, imported as its values.
 Training wraps the names in `module.` and `backbone.`; the convolutional heads are `decoders.TASK.*`.
 
 The backbone there has no final norm, and its heads are others: our `norm` and `heads` travel as `m3vit.NAME`, which
@@ -86,8 +86,8 @@ def _read_file(path: Path) -> State:
         content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is no file of tensors alone, and code in a pickle is never run here; save its state_dict by itself "
-            "where you trust the file, with torch.save"
+            f"{path} is not a file of tensors alone, and code in a pickle is never run here; if you trust the file, "
+            "save its state_dict by itself with torch.save"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is not a complete PyTorch file; copy it again") from error
@@ -299,8 +299,8 @@ def _check_embedding(config: ModelConfig, name: str, ours: Tensor, kept: Kept) -
     index = config.tasks.index(name.rpartition(".")[2])  # type: ignore[arg-type]
     if not represent or not torch.equal(task_embedding(represent, index), ours):
         raise UserError(
-            f"{name} is a learned task embedding, which upstream computes with one MLP for all blocks; only an imported "
-            "model whose embeddings did not change can be exported, so train with another router"
+            f"{name} is a learned task embedding, which upstream computes with one MLP for all blocks; only an "
+            "imported model whose embeddings did not change can be exported, so train with another router"
         )
 
 
