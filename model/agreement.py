@@ -208,7 +208,7 @@ def integer_features(executor: Executor, image: Tensor) -> tuple[dict[Stage, Flo
         stage = _stage(step.op, layer)
         if stage is None:
             return
-        features[stage] = step.result * (scales.output if stage.part == HEAD else scales.residual)
+        features[stage] = step.result.astype(np.float64) * (scales.output if stage.part == HEAD else scales.residual)
         if stage.part == EXPERTS:
             choices[layer] = _choice(executor, step.op, step.x_ND)
         layer += stage.part in (MLP, EXPERTS)

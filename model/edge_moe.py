@@ -89,7 +89,7 @@ def read_dump(folder: Path) -> Dump:
 def dump_name(name: str, tasks: Sequence[TaskName]) -> str:
     """Name, in a dump, of one of our tensors."""
     if match := re.fullmatch(r"blocks\.(\d+)\.mlp\.router\.gates\.(\w+)\.weight", name):
-        return f"l{match[1]}_w_gate_T_task{tasks.index(match[2])}"  # type: ignore[arg-type]
+        return f"l{match[1]}_w_gate_T_task{tasks.index(match[2])}"
     name = re.sub(r"^blocks\.(\d+)\.(?:mlp\.)?", r"l\1_", name).replace("patch_embed.proj", "patch_embed")
     for ours, theirs in (("experts.fc1_", "htoh4_"), ("experts.fc2_", "h4toh_"), ("attn.qkv", "qkv")):
         name = name.replace(ours, theirs)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from m3vit.model.config import ModelConfig
+from m3vit.model.config import ModelConfig, one_sentence
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.model.vit import M3ViT
 
@@ -158,8 +159,15 @@ def read_kept(checkpoint: Path) -> Kept | None:
 
 
 def with_fields(config: ModelConfig, **fields: object) -> ModelConfig:
-    """A config with other fields, validated."""
-    return ModelConfig.model_validate(config.model_dump() | fields)
+    """A config with other fields, validated.
+
+    Raises:
+        UserError: they do not fit together.
+    """
+    try:
+        return ModelConfig.model_validate(config.model_dump() | fields)
+    except ValidationError as error:
+        raise UserError(f"the file's sizes do not fit {config.name}: {one_sentence(error)}") from error
 
 
 def check_tensor(tensor: Tensor, shape: tuple[int, ...], name: str, path: Path, model: str) -> Tensor:

@@ -5,7 +5,9 @@
 Names as in its `models/vision_transformer_moe.py`, `models/custom_moe_layer.py` and `models/gate_funs/`: the backbone
 is timm's; an expert layer has `mlp.experts.htoh4` (E, H, D) and `h4toh` (E, D, H) as fastmoe's linear layers have them,
 and gates `mlp.gate.w_gate` (D, E), or `mlp.gate.I.w_gate` for the task of index I. A task-conditioned gate reads the
-token and `gate_task_represent` of the one-hot task: one MLP with a norm for all blocks, imported as its values.
+token and `gate_task_represent` of the one-hot task: one MLP with a norm for all blocks, imported as its values. A gate
+with `w_noise` (NoisyGate) takes the softmax of the chosen logits alone, which is our `renormalise`; one without
+(NoisyGate_VMoE) that of all.
 Training wraps the names in `module.` and `backbone.`; the convolutional heads are `decoders.TASK.*`.
 
 The backbone there has no final norm, and its heads are others: our `norm` and `heads` travel as `m3vit.NAME`, which
@@ -118,7 +120,7 @@ def find_prefix(state: State, path: Path) -> str:
 def infer_config(
     state: State, prefix: str, base: ModelConfig, tasks: Sequence[TaskName] | None, path: Path
 ) -> ModelConfig:
-    """`base` with the tasks, the kind of router and the number of classes that the tensors show.
+    """`base` with the tasks, the kind of gates, and the numbers of classes and experts that the tensors show.
 
     Raises:
         UserError: the tasks are neither given nor named by decoders, or the number of gates is another.
@@ -133,16 +135,26 @@ def infer_config(
         if len(gates) != len(found):
             raise UserError(f"{path} has {len(gates)} gates per block for the {len(found)} tasks {', '.join(found)}")
         fields["router"] = "multi"
-    elif (conv := state.get(f"{prefix}{REPRESENT}fc2.weight")) is not None:
-        fields |= {"router": "task_conditioned", "task_embedding": len(conv)}
+    elif (represent := state.get(f"{prefix}{REPRESENT}fc2.weight")) is not None:
+        fields |= {"router": "task_conditioned", "task_embedding": len(represent)}
     elif any(name.endswith(".mlp.gate.w_gate") for name in state):
         fields["router"] = "single"
     else:
         fields["dense"] = True
+    if any(name.endswith(".w_noise") for name in state):
+        fields["renormalise"] = True
+    fields |= _expert_sizes(state, prefix)
     classes = [len(t) for n, t in state.items() if re.search(r"(^|\.)decoders\.semseg\.conv_\d\.weight$", n)]
     if classes:
         fields["classes"] = classes[-1]
     return with_fields(base, **fields)
+
+
+def _expert_sizes(state: State, prefix: str) -> dict[str, int]:
+    """Number and hidden channels of the first block's experts, whose ratio upstream's configs choose freely."""
+    pattern = rf"{re.escape(prefix)}blocks\.\d+\.mlp\.experts\.htoh4\.weight"
+    shape = next((tensor.shape for name, tensor in state.items() if re.fullmatch(pattern, name)), ())
+    return {"experts": shape[0], "expert_hidden": shape[1]} if len(shape) == 3 else {}
 
 
 def their_name(name: str, tasks: Sequence[TaskName]) -> str:
@@ -150,7 +162,7 @@ def their_name(name: str, tasks: Sequence[TaskName]) -> str:
     for ours, theirs in (("fc1", "htoh4"), ("fc2", "h4toh")):
         name = name.replace(f"mlp.experts.{ours}_", f"mlp.experts.{theirs}.")
     if match := re.fullmatch(r"(blocks\.\d+\.mlp)\.router\.gates\.(\w+)\.weight", name):
-        return f"{match[1]}.gate.{tasks.index(match[2])}.w_gate"  # type: ignore[arg-type]
+        return f"{match[1]}.gate.{tasks.index(match[2])}.w_gate"
     return name.replace("mlp.router.gate.weight", "mlp.gate.w_gate")
 
 
@@ -230,7 +242,7 @@ def import_upstream(
     if derived:
         represent = represent_of(state, prefix, config, path)
         for name in derived:
-            ours[name] = task_embedding(represent, config.tasks.index(name.rpartition(".")[2]))  # type: ignore[arg-type]
+            ours[name] = task_embedding(represent, config.tasks.index(name.rpartition(".")[2]))
     fresh = tuple(name for name in ours if is_own(name) and OWN + name not in state)
     for name in ours.keys() - derived - set(fresh):
         ours[name] = reader.take(name, ours[name], is_own(name))
@@ -296,7 +308,7 @@ def export_upstream(config: ModelConfig, state: State, kept: Kept | None, pixels
 def _check_embedding(config: ModelConfig, name: str, ours: Tensor, kept: Kept) -> None:
     start = kept.prefix + REPRESENT
     represent = {n.removeprefix(start): t for n, t in kept.tensors.items() if n.startswith(start)}
-    index = config.tasks.index(name.rpartition(".")[2])  # type: ignore[arg-type]
+    index = config.tasks.index(name.rpartition(".")[2])
     if not represent or not torch.equal(task_embedding(represent, index), ours):
         raise UserError(
             f"{name} is a learned task embedding, which upstream computes with one MLP for all blocks; only an "

@@ -74,7 +74,7 @@ def choose_images(config: Config, count: int, pictures: Sequence[Path]) -> tuple
     """
     if pictures:
         compared = torch.stack([read_picture(path, config.model.image_hw) for path in pictures])
-        return compared.flip(-1), compared, f"{len(compared)} pictures, calibrated on their mirror images"
+        return compared.flip(-1), compared, f"{len(compared)} picture(s), calibrated on the mirror images"
     size = config.quant.calibration_images
     scenes = config.scenes.model_copy(update={"train_size": size, "val_size": count})
     train, val = (load_split(scenes, config.model.image_hw, part, progress=True)["image"] for part in ("train", "val"))

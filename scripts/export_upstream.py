@@ -3,20 +3,20 @@
 """The verb `export-upstream`: our checkpoints under the names of M3ViT's or Edge-MoE's code."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import typer
 
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.edge_moe import export_dump
 from m3vit.model.errors import UserError
-from m3vit.model.interchange import Kept, read_kept
+from m3vit.model.interchange import Kept, SourceName, read_kept
 from m3vit.model.upstream import OWN, write_upstream
 from m3vit.model.upstream import export_upstream as export_m3vit
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.import_upstream import parse_pixels, print_names
 
-Target = Literal["m3vit", "edge_moe"]
+TARGETS: tuple[SourceName, ...] = get_args(SourceName)
 
 
 def export_upstream(
@@ -46,7 +46,7 @@ def export_upstream(
     typer.echo(f"wrote {out}")
 
 
-def choose_target(name: str | None, kept: Kept | None) -> Target:
+def choose_target(name: str | None, kept: Kept | None) -> SourceName:
     """The format to write.
 
     Raises:
@@ -54,9 +54,10 @@ def choose_target(name: str | None, kept: Kept | None) -> Target:
     """
     if name is None:
         return "m3vit" if kept is None else kept.source
-    if name == "m3vit" or name == "edge_moe":
-        return name
-    raise UserError(f"target '{name}' is unknown; choose m3vit or edge_moe")
+    for known in TARGETS:
+        if name == known:
+            return known
+    raise UserError(f"target '{name}' is unknown; choose one of {', '.join(TARGETS)}")
 
 
 if __name__ == "__main__":

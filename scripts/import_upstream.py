@@ -31,11 +31,14 @@ def import_upstream(
     pixels: Annotated[
         str, typer.Option(help="Input of M3ViT: imagenet (NYUD, PASCAL), unit (Cityscapes, 0..1) or m3vit (-1..1).")
     ] = "imagenet",
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Experts per token (moe_top_k), if not the preset's.")
+    ] = None,
     experts: Annotated[str | None, typer.Option(help=f"Matrices that a dump lacks: {EXPERTS_HELP}.")] = None,
     seed: Annotated[int, typer.Option(help="Of the heads, which upstream has in another form.")] = 0,
 ) -> None:
     """Import a checkpoint of M3ViT's code or a dump of Edge-MoE's."""
-    config = choose_model(model)
+    config = choose_model(model, top_k)
     names = parse_tasks(tasks)
     if source.is_dir() and any(source.glob("*" + SUFFIX)):
         imported = import_dump(source, config.model, names, experts, seed)
@@ -49,18 +52,21 @@ def import_upstream(
     typer.echo(f"wrote {out}, and what an exact export needs to {write_kept(out, imported.kept)}")
 
 
-def choose_model(name: str) -> Config:
-    """The config of a preset or of a TOML file.
+def choose_model(name: str, top_k: int | None) -> Config:
+    """The config of a preset or of a TOML file, with another number of experts per token if one is given.
 
     Raises:
         UserError: there is no such preset or file.
     """
     if name in MODELS:
         small = HARDWARE["demo"] if MODELS[name].dim <= HARDWARE["demo"].max_dim else HARDWARE["zcu104"]
-        return Config(model=MODELS[name], hardware=small)
-    if not name.endswith(".toml"):
+        config = Config(model=MODELS[name], hardware=small)
+    elif name.endswith(".toml"):
+        config = load_config(Path(name))
+    else:
         raise UserError(f"model '{name}' is unknown; choose one of {', '.join(MODELS)} or a TOML file")
-    return load_config(Path(name))
+    fields = {} if top_k is None else {"top_k": top_k}
+    return config.model_copy(update={"model": config.model.model_copy(update=fields)})
 
 
 def parse_tasks(text: str | None) -> list[TaskName] | None:

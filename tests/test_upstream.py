@@ -19,7 +19,7 @@ from m3vit.model.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
 from m3vit.model.config import HARDWARE, Config, ModelConfig, RouterKind
 from m3vit.model.errors import UserError
 from m3vit.model.interchange import PIXELS, PixelsName, read_kept, write_kept
-from m3vit.model.reference import attention, choose, layer_norm, mlp, moe, patch_embed
+from m3vit.model.reference import attention, layer_norm, mlp, moe, patch_embed
 from m3vit.model.upstream import export_upstream, import_upstream, read_upstream, write_upstream
 from m3vit.model.vit import M3ViT, normalise_image
 from m3vit.scripts import cli
@@ -41,8 +41,14 @@ REPRESENT_SHAPES = {
 }  # fmt: skip
 
 
-def upstream_state(router: RouterKind, seed: int = 0) -> State:
-    """A checkpoint's tensors as VITA-Group/M3ViT names and shapes them, for the tasks semseg and depth."""
+def upstream_state(router: RouterKind, seed: int = 0, noisy: bool = True) -> State:
+    """A checkpoint's tensors as VITA-Group/M3ViT names and shapes them, for the tasks semseg and depth.
+
+    Args:
+        router: kind of gates.
+        seed: of the values.
+        noisy: with upstream's gate type noisy, else noisy_vmoe.
+    """
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, 32), "pos_embed": (1, 9, 32), "patch_embed.proj.weight": (32, 3, 8, 8),
         "patch_embed.proj.bias": (32,),
@@ -60,7 +66,7 @@ def upstream_state(router: RouterKind, seed: int = 0) -> State:
         shapes |= {f"{at}mlp.experts.htoh4.weight": (4, 40, 32), f"{at}mlp.experts.htoh4.bias": (4, 40)}
         shapes |= {f"{at}mlp.experts.h4toh.weight": (4, 32, 40), f"{at}mlp.experts.h4toh.bias": (4, 32)}
         gates = ("gate.0.", "gate.1.") if router == "multi" else ("gate.",)
-        shapes |= {f"{at}mlp.{name}{part}": gate for name in gates for part in ("w_gate", "w_noise")}
+        shapes |= {f"{at}mlp.{name}{part}": gate for name in gates for part in ("w_gate", "w_noise")[: 1 + noisy]}
     if router == "task_conditioned":
         shapes |= {f"gate_task_represent.{name}": shape for name, shape in REPRESENT_SHAPES.items()}
     shapes = {PREFIX + name: shape for name, shape in shapes.items()}
@@ -115,7 +121,7 @@ def test_our_model_comes_back_bit_by_bit(router: RouterKind, pixels: PixelsName,
     assert equal(imported.state, ours)
 
 
-def forward_upstream(state: State, router: RouterKind, image_3HW: Floats, task: int) -> Floats:
+def forward_upstream(state: State, router: RouterKind, noisy: bool, image_3HW: Floats, task: int) -> Floats:
     """Features after the last block, from upstream's equations and names; the image is normalised as it does."""
     w = {name.removeprefix(PREFIX): tensor.double().numpy() for name, tensor in state.items()}
     mean, std = (np.array(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -140,30 +146,36 @@ def forward_upstream(state: State, router: RouterKind, image_3HW: Floats, task: 
             feature = layer_norm(feature, *pair("gate_task_represent.norm"))
             gate_input = np.concatenate([normed, np.repeat(feature, len(normed), 0)], 1)
         gate = f"gate.{task}." if router == "multi" else "gate."
-        chosen = choose(gate_input @ w[f"{at}mlp.{gate}w_gate"], 2, renormalise=False)
+        logits = gate_input @ w[f"{at}mlp.{gate}w_gate"]
+        chosen = np.argsort(-logits, axis=1)[:, :2]
+        top = np.take_along_axis(logits, chosen, axis=1)
+        gates = np.exp(top) / np.exp(top if noisy else logits).sum(axis=1, keepdims=True)
         experts = {"fc1": pair(at + "mlp.experts.htoh4"), "fc2": pair(at + "mlp.experts.h4toh")}
         layers = {f"{k}_{part}": v[i] for k, v in experts.items() for i, part in enumerate(("weight", "bias"))}
-        x = x + moe(normed, *chosen, layers, "")
+        x = x + moe(normed, chosen, gates, layers, "")
     return x
 
 
 @pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("noisy", [True, False])
 @pytest.mark.parametrize(("index", "task"), [(0, "segmentation"), (1, "depth")])
-def test_features_are_upstreams(router: RouterKind, index: int, task: Any, tmp_path: Path) -> None:
-    theirs = upstream_state(router, seed=3)
+def test_features_are_upstreams(router: RouterKind, noisy: bool, index: int, task: Any, tmp_path: Path) -> None:
+    theirs = upstream_state(router, 3, noisy)
     imported = import_upstream(save(theirs, tmp_path), SIZES, None, "imagenet", 0)
     model = M3ViT(imported.config).eval()
     model.load_state_dict(imported.state)
     image = torch.randint(0, 256, (3, 16, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     with torch.no_grad():
         features = model.forward_features(normalise_image(image[None]), task)[0]
-    expected = forward_upstream(theirs, router, image.double().numpy(), index)
+    expected = forward_upstream(theirs, router, noisy, image.double().numpy(), index)
     np.testing.assert_allclose(features.numpy(), expected, atol=1e-4)
     assert np.abs(expected).max() > 1
 
 
 def test_what_the_tensors_show_goes_into_the_config(tmp_path: Path) -> None:
-    imported = import_upstream(save(upstream_state("task_conditioned"), tmp_path), SIZES, None, "imagenet", 0)
+    base = SIZES.model_copy(update={"experts": 8, "expert_hidden": 64})
+    imported = import_upstream(save(upstream_state("task_conditioned"), tmp_path), base, None, "imagenet", 0)
+    assert (imported.config.experts, imported.config.expert_hidden, imported.config.renormalise) == (4, 40, True)
     assert imported.config.tasks == ("segmentation", "depth")
     assert imported.config.classes == 21
     assert (imported.config.router, imported.config.task_embedding) == ("task_conditioned", 6)
@@ -244,6 +256,11 @@ def without(state: State, name: str) -> State:
         (lambda s: s | {PREFIX + "blocks.4.norm1.bias": torch.zeros(32)}, r"has 5 blocks where small_test has 4"),
         (lambda s: {n: t for n, t in s.items() if "decoders" not in n}, r"name them with --tasks"),
         (lambda _: {}, r"holds no tensors by name"),
+        (
+            lambda s: s | {PREFIX + "blocks.3.mlp.experts.h4toh.bias": torch.zeros(5, 32)},
+            r"blocks.3.mlp.experts.h4toh.bias has shape \(5, 32\)",
+        ),
+        (lambda s: s | {PREFIX + "blocks.1.mlp.experts.htoh4.weight": torch.zeros(1, 40, 32)}, r"top_k 2 exceeds"),
     ],
 )
 def test_wrong_checkpoints_get_a_sentence(change: Any, message: str, tmp_path: Path) -> None:
@@ -291,8 +308,11 @@ def toml(tmp_path: Path) -> Path:
 def test_the_verbs_import_and_export(tmp_path: Path, toml: Path) -> None:
     theirs = upstream_state("multi")
     model, back = tmp_path / "run" / "model.safetensors", tmp_path / "back.pth"
-    result = run("import-upstream", str(save(theirs, tmp_path)), "--out", str(model), "--model", str(toml))
+    result = run(
+        "import-upstream", str(save(theirs, tmp_path)), "--out", str(model), "--model", str(toml), "--top-k", "3"
+    )
     assert result.exit_code == 0, result.output
+    assert load_checkpoint(model)[0].model.top_k == 3
     assert "module.decoders.semseg" in result.output
     assert "heads.depth.linear.weight" in result.output
     assert load_checkpoint(model)[0].model.tasks == ("segmentation", "depth")
