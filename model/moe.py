@@ -10,6 +10,7 @@ an expert, S = N * K assignments of a token to an expert.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -220,20 +221,43 @@ def combine(y_NKD: Tensor, gate_NK: Tensor) -> Tensor:
 
 
 class MoE(nn.Module):
-    """The sparse layer that replaces a block's MLP."""
+    """The sparse layer that replaces a block's MLP.
+
+    Routers stay in float32 under autocast, experts do not (Switch Transformer, arXiv 2101.03961, section 2.4).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.router = make_router(config)
         self.experts = Experts(config.experts, config.dim, config.expert_hidden)
 
-    def forward(self, x_BND: Tensor, task: TaskName, noise: RouterNoise | None = None) -> tuple[Tensor, Routing]:
-        """(B, N, D) tokens to (B, N, D) outputs, and what the router decided for the B * N tokens."""
+    def forward(
+        self, x_BND: Tensor, tasks: Sequence[TaskName], noise: RouterNoise | None = None
+    ) -> tuple[Tensor, list[Routing]]:
+        """Run the tokens of one or several tasks, each task's through its own router and all through the same experts.
+
+        Args:
+            x_BND: (B, N, D) tokens; B is a multiple of the number of tasks, and the first task's images come first.
+            tasks: Whose router the images take, in order.
+            noise: Of the routers, in training.
+
+        Returns:
+            (B, N, D) outputs, and what each task's router decided for its B * N / T tokens.
+
+        Raises:
+            ValueError: the batch cannot be divided among the tasks.
+        """
+        if isinstance(tasks, str) or len(x_BND) % len(tasks):
+            raise ValueError(f"a batch of {len(x_BND)} images cannot be divided among the tasks {tasks}")
         x_ND = x_BND.flatten(0, 1)
-        routing: Routing = self.router(x_ND, task, noise)
-        dispatch = Dispatch.of(routing.expert_NK, len(self.experts.fc1_weight))
+        exact_ND = x_ND.float() if torch.is_autocast_enabled(x_ND.device.type) else x_ND
+        parts = exact_ND.chunk(len(tasks))
+        with torch.autocast(x_ND.device.type, enabled=False):
+            routings: list[Routing] = [self.router(part, task, noise) for part, task in zip(parts, tasks, strict=True)]
+        dispatch = Dispatch.of(torch.cat([routing.expert_NK for routing in routings]), len(self.experts.fc1_weight))
         y_SD = self.experts(dispatch.scatter(x_ND), dispatch.lengths)
-        return combine(dispatch.gather(y_SD), routing.gate_NK).view_as(x_BND), routing
+        gate_NK = torch.cat([routing.gate_NK for routing in routings])
+        return combine(dispatch.gather(y_SD), gate_NK).view_as(x_BND), routings
 
 
 def importance_loss(routing: Routing) -> Tensor:

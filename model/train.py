@@ -109,14 +109,13 @@ class Trainer:
     def loss(self, batch: Split) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of the tasks' losses and the routers' balance losses, and its parts."""
         noise = self.router_noise()
-        shared_BND = self.model.forward_shared(normalise_image(batch["image"]))
-        total, scalars = shared_BND.new_zeros(()), {}
-        for task in self.config.model.tasks:
-            x_BND, routings = self.model.forward_task(shared_BND, task, noise)
-            task_loss = tasks.loss(task, self.model.forward_head(x_BND, task), batch[task])
-            total = total + tasks.TASKS[task].loss_weight * task_loss + self.balance_loss(routings, noise)
+        total, scalars = torch.zeros((), device=self.device), {}
+        predictions = self.model.forward_tasks(normalise_image(batch["image"]), self.config.model.tasks, noise)
+        for task, prediction in predictions.items():
+            task_loss = tasks.loss(task, prediction.map_BCHW, batch[task])
+            total = total + tasks.TASKS[task].loss_weight * task_loss + self.balance_loss(prediction.routings, noise)
             scalars[f"loss/{task}"] = float(task_loss.detach())
-            for layer, entropy in zip(self.config.model.moe_layers, routing_entropy(routings), strict=True):
+            for layer, entropy in zip(self.config.model.moe_layers, routing_entropy(prediction.routings), strict=True):
                 scalars[f"load_entropy/{task}/{layer}"] = entropy
         return total, scalars
 
@@ -270,5 +269,10 @@ def log(writer: SummaryWriter, scalars: dict[str, float], step: int) -> None:
 
 
 def validation_scalars(metrics: dict[str, Any]) -> dict[str, float]:
-    """The metric of each task under the name TensorBoard shows."""
-    return {f"val/{task}": facts["value"] for task, facts in metrics["tasks"].items()}
+    """Metrics of the tasks and health of the routers under the names that TensorBoard shows."""
+    values = {f"val/{task}": facts["value"] for task, facts in metrics["tasks"].items()}
+    for layer, facts in metrics["routers"]["layers"].items():
+        values |= {f"router_entropy/{layer}/{task}": entropy for task, entropy in facts["entropy"].items()}
+        values |= {f"router_overlap/{layer}/{a}-{b}": share for a, b, share in facts["overlap"]}
+        values[f"router_starved/{layer}"] = len(facts["starved"])
+    return values

@@ -3,12 +3,14 @@
 """M3ViT: a Vision Transformer whose odd blocks hold task-routed experts (arXiv 2210.14793, section 3.1).
 
 Every part that timm has comes from timm; the numerics are those of its `vit_*` models (pre-norm, class token, learned
-positions, qkv bias, exact GELU, LayerNorm epsilon 1e-6). One forward pass serves one task. Importing this module
+positions, qkv bias, exact GELU, LayerNorm epsilon 1e-6). A pass serves one task or several. Importing this module
 registers `m3vit_{demo_patch8,tiny_patch16,small_patch16,small_nyud_patch16,base_patch16}` with timm.
 
 Shapes: B images, H x W pixels, N tokens (class token first), D channels, C channels of a task's prediction.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,11 +61,23 @@ class MoEBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.dim, eps=NORM_EPS)
         self.mlp = MoE(config)
 
-    def forward(self, x_BND: Tensor, task: TaskName, noise: RouterNoise | None = None) -> tuple[Tensor, Routing]:
-        """(B, N, D) to (B, N, D), and the router's decision."""
+    def forward(
+        self, x_BND: Tensor, tasks: Sequence[TaskName], noise: RouterNoise | None = None
+    ) -> tuple[Tensor, list[Routing]]:
+        """(B, N, D), the first task's images first, to (B, N, D), and the decision of each task's router."""
         x_BND = x_BND + self.attn(self.norm1(x_BND))
-        y_BND, routing = self.mlp(self.norm2(x_BND), task, noise)
-        return x_BND + y_BND, routing
+        y_BND, routings = self.mlp(self.norm2(x_BND), tasks, noise)
+        return x_BND + y_BND, routings
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one task."""
+
+    map_BCHW: Tensor
+    """Raw prediction at image resolution: logits or values."""
+    routings: list[Routing]
+    """The task's router in each MoE block, in order."""
 
 
 class M3ViT(nn.Module):
@@ -106,18 +120,48 @@ class M3ViT(nn.Module):
         Raises:
             ValueError: the model has no such task.
         """
-        return self.forward_with_routing(image, task)[0]
+        return self.forward_tasks(image, (task,))[task].map_BCHW
 
-    def forward_with_routing(
-        self, image: Tensor, task: TaskName, noise: RouterNoise | None = None
-    ) -> tuple[Tensor, list[Routing]]:
-        """As `forward`, and the router's decision in every MoE block, in order."""
-        x_BND, routings = self.forward_task(self.forward_shared(image), task, noise)
-        return self.forward_head(x_BND, task), routings
+    def forward_tasks(
+        self, image: Tensor, tasks: Sequence[TaskName], noise: RouterNoise | None = None
+    ) -> dict[TaskName, Prediction]:
+        """Predict several tasks of the same images in one pass, in which the experts see the tokens of all tasks.
+
+        Args:
+            image: (B, 3, H, W), normalised by `normalise_image`.
+            tasks: Some of the config's tasks.
+            noise: Of the routers, in training.
+
+        Raises:
+            ValueError: the model lacks one of the tasks.
+        """
+        features, routings = self.forward_blocks(image, tasks, noise)
+        return {task: Prediction(self.forward_head(features[task], task), routings[task]) for task in tasks}
 
     def forward_features(self, image: Tensor, task: TaskName) -> Tensor:
         """(B, N, D) tokens after the last block, before the final norm."""
-        return self.forward_task(self.forward_shared(image), task)[0]
+        return self.forward_blocks(image, (task,))[0][task]
+
+    def forward_blocks(
+        self, image: Tensor, tasks: Sequence[TaskName], noise: RouterNoise | None = None
+    ) -> tuple[dict[TaskName, Tensor], dict[TaskName, list[Routing]]]:
+        """Each task's (B, N, D) tokens after the last block, and its routers' decisions in the MoE blocks, in order."""
+        for task in tasks:
+            if task not in self.config.tasks:
+                raise ValueError(f"{self.config.name} has no task '{task}'; it has {', '.join(self.config.tasks)}")
+        x_BND = self.forward_shared(image)
+        routings: dict[TaskName, list[Routing]] = {task: [] for task in tasks}
+        if self.shared_blocks < len(self.blocks):
+            x_BND = x_BND.repeat(len(tasks), 1, 1)
+        for block in self.blocks[self.shared_blocks :]:
+            if isinstance(block, MoEBlock):
+                x_BND, decisions = block(x_BND, tasks, noise)
+                for task, decision in zip(tasks, decisions, strict=True):
+                    routings[task].append(decision)
+            else:
+                x_BND = block(x_BND)
+        parts = x_BND.split(len(image)) * (len(tasks) * len(image) // len(x_BND))
+        return dict(zip(tasks, parts, strict=True)), routings
 
     def forward_shared(self, image: Tensor) -> Tensor:
         """The part that no task changes: embedding and the blocks before the first MoE block, to (B, N, D)."""
@@ -126,21 +170,6 @@ class M3ViT(nn.Module):
         for block in self.blocks[: self.shared_blocks]:
             x_BND = block(x_BND)
         return x_BND
-
-    def forward_task(
-        self, x_BND: Tensor, task: TaskName, noise: RouterNoise | None = None
-    ) -> tuple[Tensor, list[Routing]]:
-        """The blocks from the first MoE block on, from the output of `forward_shared`."""
-        if task not in self.config.tasks:
-            raise ValueError(f"{self.config.name} has no task '{task}'; it has {', '.join(self.config.tasks)}")
-        routings: list[Routing] = []
-        for block in self.blocks[self.shared_blocks :]:
-            if isinstance(block, MoEBlock):
-                x_BND, routing = block(x_BND, task, noise)
-                routings.append(routing)
-            else:
-                x_BND = block(x_BND)
-        return x_BND, routings
 
     def forward_head(self, x_BND: Tensor, task: TaskName) -> Tensor:
         """Final norm and the task's head on the patch tokens: (B, N, D) to (B, C, H, W)."""

@@ -3,6 +3,7 @@
 """Routing, dispatch, experts and balance losses against naive formulas."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from m3vit.model.moe import (
     mlp,
     top_k_lower_index_first,
 )
+from m3vit.model.moe_variants import index_loop, mask_loop
 
 KINDS: tuple[RouterKind, ...] = ("single", "multi", "task_conditioned")
 
@@ -68,7 +70,7 @@ def test_layer_equals_naive_loop(kind: RouterKind, top_k: int, renormalise: bool
     moe = make_moe(config)
     x_BND = torch.randn(3, 5, config.dim, dtype=torch.float64)
     for task in config.tasks:
-        y_BND, routing = moe(x_BND, task)
+        y_BND, (routing,) = moe(x_BND, [task])
         torch.testing.assert_close(y_BND, naive(moe, x_BND, config, task), rtol=1e-10, atol=1e-10)
         assert routing.expert_NK.shape == routing.gate_NK.shape == (15, top_k)
 
@@ -133,7 +135,7 @@ def test_one_expert_takes_all_and_the_rest_are_empty() -> None:
     moe = make_moe(config)
     moe.router.effective("depth")[0].zero_()  # all logits tie: expert 0
     x_BND = torch.randn(2, 4, config.dim, dtype=torch.float64)
-    y_BND, routing = moe(x_BND, "depth")
+    y_BND, (routing,) = moe(x_BND, ["depth"])
     assert routing.load().tolist() == [1, 0, 0, 0, 0]
     experts = moe.experts
     weights = experts.fc1_weight[0], experts.fc1_bias[0], experts.fc2_weight[0], experts.fc2_bias[0]
@@ -145,7 +147,7 @@ def test_gradients_reach_router_and_used_experts_only() -> None:
     config = small(top_k=1)
     moe = make_moe(config)
     x_BND = torch.randn(1, 6, config.dim, dtype=torch.float64, requires_grad=True)
-    y_BND, routing = moe(x_BND, "depth")
+    y_BND, (routing,) = moe(x_BND, ["depth"])
     y_BND.square().sum().backward()
     gate = moe.router.effective("depth")[0]
     assert gate.grad is not None
@@ -161,7 +163,7 @@ def test_layer_gradient_is_the_numerical_one() -> None:
     config = small(dim=4, heads=2, expert_hidden=3, experts=3)
     moe = make_moe(config)
     x_BND = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: moe(x, "edges")[0], (x_BND,))
+    assert torch.autograd.gradcheck(lambda x: moe(x, ["edges"])[0], (x_BND,))
 
 
 def test_noise_is_seeded_and_changes_the_choice_only_through_the_logits() -> None:
@@ -227,3 +229,30 @@ def test_load_loss_without_noise_is_refused() -> None:
 def test_combine_weights_each_choice() -> None:
     y_NKD = torch.tensor([[[1.0, 2.0], [10.0, 20.0]]])
     assert combine(y_NKD, torch.tensor([[0.5, 0.25]])).tolist() == [[3.0, 6.0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_together_are_the_tasks_one_by_one(kind: RouterKind) -> None:
+    moe = make_moe(small(router=kind))
+    x_BND = torch.randn(4, 3, 12, dtype=torch.float64)
+    together, routings = moe(x_BND, ["edges", "depth"])
+    first, (edges,) = moe(x_BND[:2], ["edges"])
+    second, (depth,) = moe(x_BND[2:], ["depth"])
+    torch.testing.assert_close(together, torch.cat([first, second]))
+    assert torch.equal(routings[0].expert_NK, edges.expert_NK)
+    assert torch.equal(routings[1].expert_NK, depth.expert_NK)
+
+
+def test_a_batch_that_tasks_cannot_share_is_refused() -> None:
+    moe = make_moe(small())
+    for tasks in (["edges", "depth"], "depth"):
+        with pytest.raises(ValueError, match="cannot be divided"):
+            moe(torch.zeros(3, 3, 12, dtype=torch.float64), tasks)
+
+
+@pytest.mark.parametrize("loop", [mask_loop, index_loop])
+@pytest.mark.parametrize("renormalise", [False, True])
+def test_loops_of_the_benchmark_compute_the_same_function(loop: Callable[..., Tensor], renormalise: bool) -> None:
+    moe = make_moe(small(renormalise=renormalise))
+    x_ND = torch.randn(9, 12, dtype=torch.float64)
+    torch.testing.assert_close(loop(moe, x_ND, "edges"), moe(x_ND[None], ["edges"])[0][0])

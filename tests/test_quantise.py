@@ -116,7 +116,7 @@ def test_routing_agrees_with_float(model: M3ViT, pathways: Pathways, train: Spli
         Executor(pathways.task("depth")).run(image.permute(1, 2, 0).numpy(), steps.append)
         queues = next(step.queues for step in steps if step.op.opcode is Opcode.MOE)
         with torch.no_grad():
-            routing = model.forward_with_routing(normalise_image(image[None]), "depth")[1][0]
+            routing = model.forward_tasks(normalise_image(image[None]), ["depth"])["depth"].routings[0]
         expected = {
             (n, int(e)): float(g)
             for n in range(65)

@@ -9,7 +9,6 @@ from timm.models.vision_transformer import VisionTransformer
 
 from m3vit.model.config import MODELS, ModelConfig
 from m3vit.model.heads import grid_to_map, upsample
-from m3vit.model.tasks import TASKS
 from m3vit.model.vit import M3ViT, MoEBlock, normalise_image
 
 BASE = ModelConfig(
@@ -57,11 +56,24 @@ def test_every_task_predicts_at_image_size_and_splits_consistently() -> None:
     model = make(BASE)
     image = torch.randn(2, 3, 16, 24)
     for task in BASE.tasks:
-        prediction, routings = model.forward_with_routing(image, task)
-        assert prediction.shape == (2, TASKS[task].channels, 16, 24)
+        one = model.forward_tasks(image, [task])[task]
+        prediction, routings = one.map_BCHW, one.routings
+        assert prediction.shape == (2, BASE.channels(task), 16, 24)
         assert torch.equal(model(image, task), prediction)
         assert torch.equal(model.forward_head(model.forward_features(image, task), task), prediction)
         assert [tuple(r.logits_NE.shape) for r in routings] == [(2 * 7, 4)] * 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dense", [False, True])
+def test_tasks_together_are_the_tasks_one_by_one(dense: bool) -> None:
+    model = make(BASE.model_copy(update={"dense": dense})).double()
+    image = torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    together = model.forward_tasks(image, BASE.tasks)
+    assert tuple(together) == BASE.tasks
+    for task, prediction in together.items():
+        torch.testing.assert_close(prediction.map_BCHW, model(image, task))
+        assert len(prediction.routings) == len(model.config.moe_layers)
 
 
 @torch.no_grad()
@@ -111,7 +123,7 @@ def test_presets_are_registered_with_timm(name: str) -> None:
     assert model.blocks[1].mlp.experts.fc1_weight.shape == (config.experts, config.expert_hidden, config.dim)
     assert model.blocks[0].mlp.fc1.weight.shape == (config.mlp_hidden, config.dim)
     for task in config.tasks:
-        assert model.heads[task].linear.out_features == TASKS[task].channels * config.head_grid**2
+        assert model.heads[task].linear.out_features == config.channels(task) * config.head_grid**2
         weight_ED, bias_E = model.blocks[-1].mlp.router.effective(task)
         assert weight_ED.shape == (config.experts, config.dim)
         assert bias_E.shape == (config.experts,)

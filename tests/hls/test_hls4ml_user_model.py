@@ -139,7 +139,7 @@ def test_block_is_close_to_the_float_layer() -> None:
     x = torch.from_numpy(tokens(16, TOKENS, CONFIG.dim, seed=9))
     block = MoeBlock(moe, norm, samples(), task="depth")
     with torch.no_grad():
-        branch = moe(norm(x), "depth")[0]
+        branch = moe(norm(x), ["depth"])[0]
         error = block(x) - (x + branch)
     assert 10 * np.log10(float(branch.square().mean() / error.square().mean())) > 25
 
@@ -150,7 +150,7 @@ def test_block_takes_every_router(changes: dict[str, Any]) -> None:
     x = samples(4)
     block = MoeBlock(moe, norm, x, task="edges")
     with torch.no_grad():
-        branch = moe(norm(x), "edges")[0]
+        branch = moe(norm(x), ["edges"])[0]
         error = block(x) - (x + branch)
     assert 10 * np.log10(float(branch.square().mean() / error.square().mean())) > 20
 
