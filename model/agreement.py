@@ -276,7 +276,7 @@ def operator_deviations(model: M3ViT, image_3HW: Tensor, task: TaskName) -> list
             case "router":
                 y: Tensor = module(x[0], task).logits_NE
             case "experts":
-                y = module(x, task)[0][0]
+                y = module(x, (task,))[0][0]
             case _:
                 y = module(x)[0]
         difference = np.abs(y.double().numpy() - operation.output)

@@ -125,7 +125,7 @@ def test_decisions_are_those_of_the_two_models(model: M3ViT, pathways: Pathways,
     """The float model's own routing, and the queues that golden formed."""
     executor, image = Executor(pathways.task("depth")), images[0]
     with torch.no_grad():
-        routings = model.forward_with_routing(normalise_image(image[None]), "depth")[1]
+        routings = model.forward_tasks(normalise_image(image[None]), ("depth",))["depth"].routings
     features = {str(stage): value for stage, value in float_features(model, image, "depth").items()}
     steps: list[Step] = []
     executor.run(image.permute(1, 2, 0).contiguous().numpy(), steps.append)
