@@ -47,10 +47,11 @@ format: $(STAMP) ## let ruff and clang-format rewrite Python and C++ files
 generate: $(STAMP) ## rewrite the generated SystemVerilog and C++ files
 	@$(RUN) -m m3vit.rtl.generate
 
-bench: $(STAMP) ## full-size frames, models against RTL, schedules, 1,000 frames and 12,000 faults; writes runs/
+bench: $(STAMP) ## full-size frames, models against RTL, schedules, MoE speed, 1,000 frames and 12,000 faults; writes runs/
 	@$(RUN) -m m3vit.scripts.cli bench
 	@$(RUN) -m m3vit.scripts.cli ablation
 	@$(RUN) -m m3vit.scripts.cli reproduce
+	@$(RUN) -m m3vit.scripts.cli moe-speed
 	@M3VIT_BENCH_FRAMES=1000 M3VIT_BENCH_FAULTS=10000 $(RUN) -m pytest tests/rtl/test_frame_faults.py tests/rtl/test_random_programs.py
 	@$(RUN) -m m3vit.scripts.cli validate --pathway runs/tiny/pathway --pathway runs/small/pathway
 

@@ -91,7 +91,8 @@ def with_accuracy(
         progress: show progress bars.
     """
     part = first_images(val, limit)
-    float32 = evaluate(model, part, BATCH)["tasks"]
+    facts = evaluate(model, part, BATCH)
+    float32, layers = facts["tasks"], facts["routers"]["layers"]
     int8 = evaluate_int8(pathways, part, progress=progress)
     return Pathways(
         {
@@ -104,6 +105,7 @@ def with_accuracy(
                     int8=int8[task],
                     trivial=evaluate_trivial(task, train[task], part[task])["trivial_per_pixel"],
                     images=len(part["image"]),
+                    load={layer: health["load"][task] for layer, health in layers.items()},
                 ),
             )
             for task, pathway in pathways.tasks.items()

@@ -5,7 +5,6 @@
 Shapes: B images, C channels of a task, H x W pixels, E experts, K experts per token.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,17 +14,11 @@ from torch import Tensor
 from m3vit.model import tasks
 from m3vit.model.config import ModelConfig, TaskName
 from m3vit.model.moe import Routing
+from m3vit.model.router_health import load_entropy, router_health
 from m3vit.model.vit import M3ViT, normalise_image
 
 Split = dict[str, Tensor]
 """What `scenes.load_split` returns: `image` and one target per task."""
-
-
-def load_entropy(load_E: Tensor) -> float:
-    """Entropy of the shares of assignments, divided by log E: 1 is an even load, 0 one expert for all."""
-    if len(load_E) == 1:
-        return 1.0
-    return float(torch.special.entr(load_E).sum()) / math.log(len(load_E))
 
 
 def batches(split: Split, size: int) -> Iterator[Split]:
@@ -44,8 +37,7 @@ def evaluate(model: M3ViT, val: Split, batch: int) -> dict[str, Any]:
         batch: Images at a time.
 
     Returns:
-        `tasks.NAME.value` in the metric's unit, and per MoE layer and task `routers.LAYER.TASK` with the `load` of
-        every expert (shares of the assignments) and its normalised `entropy`.
+        `tasks.NAME.value` in the metric's unit, and `routers`, the tree of `RouterHealth`.
     """
     device = model.pos_embed.device
     metrics = {task: tasks.make_metric(task) for task in model.config.tasks}
@@ -56,9 +48,10 @@ def evaluate(model: M3ViT, val: Split, batch: int) -> dict[str, Any]:
             metrics[task].update(prediction.map_BCHW.cpu(), part[task])
             for layer, routing in zip(model.config.moe_layers, prediction.routings, strict=True):
                 load[layer, task] = load.get((layer, task), 0) + routing.load().cpu() * len(image)
+    shares = {key: load_E / len(val["image"]) for key, load_E in load.items()}
     return {
         "tasks": {task: _task_facts(task) | {"value": metric.value()} for task, metric in metrics.items()},
-        "routers": _router_facts(model.config, {key: load_E / len(val["image"]) for key, load_E in load.items()}),
+        "routers": router_health(_loads(model.config, shares)).tree(),
     }
 
 
@@ -66,14 +59,8 @@ def _task_facts(task: TaskName) -> dict[str, Any]:
     return {"metric": tasks.TASKS[task].metric, "higher_is_better": tasks.TASKS[task].higher_is_better}
 
 
-def _router_facts(config: ModelConfig, load: dict[tuple[int, TaskName], Tensor]) -> dict[str, Any]:
-    return {
-        str(layer): {
-            task: {"entropy": load_entropy(load[layer, task]), "load": load[layer, task].tolist()}
-            for task in config.tasks
-        }
-        for layer in config.moe_layers
-    }
+def _loads(config: ModelConfig, load: dict[tuple[int, TaskName], Tensor]) -> dict[str, dict[str, list[float]]]:
+    return {str(layer): {task: load[layer, task].tolist() for task in config.tasks} for layer in config.moe_layers}
 
 
 def evaluate_trivial(task: TaskName, train_targets: Tensor, val_targets: Tensor) -> dict[str, float]:
@@ -91,12 +78,6 @@ def _constant_metric(task: TaskName, prediction_CHW: Tensor, targets: Tensor) ->
     return metric.value()
 
 
-def worst_expert_share(routers: dict[str, Any], experts: int) -> float:
-    """Share of the least used expert of any layer, averaged over tasks and scaled so that an even load gives 1."""
-    loads_TE = (torch.tensor([router["load"] for router in layer.values()]) for layer in routers.values())
-    return min((float(load_TE.mean(0).min()) * experts for load_TE in loads_TE), default=1.0)
-
-
 def routing_entropy(routings: list[Routing]) -> list[float]:
     """Normalised load entropy of each MoE layer."""
-    return [load_entropy(routing.load()) for routing in routings]
+    return [load_entropy(routing.load().tolist()) for routing in routings]

@@ -269,5 +269,10 @@ def log(writer: SummaryWriter, scalars: dict[str, float], step: int) -> None:
 
 
 def validation_scalars(metrics: dict[str, Any]) -> dict[str, float]:
-    """The metric of each task under the name TensorBoard shows."""
-    return {f"val/{task}": facts["value"] for task, facts in metrics["tasks"].items()}
+    """Metrics of the tasks and health of the routers under the names that TensorBoard shows."""
+    values = {f"val/{task}": facts["value"] for task, facts in metrics["tasks"].items()}
+    for layer, facts in metrics["routers"]["layers"].items():
+        values |= {f"router_entropy/{layer}/{task}": entropy for task, entropy in facts["entropy"].items()}
+        values |= {f"router_overlap/{layer}/{a}-{b}": share for a, b, share in facts["overlap"]}
+        values[f"router_starved/{layer}"] = len(facts["starved"])
+    return values

@@ -57,11 +57,12 @@ def gain(
     if threads is not None:
         torch.set_num_threads(threads)
     runs = plan(base, VARIANTS, seeds)
+    gmac = {variant.name: task_gmac(base, variant) for variant in VARIANTS}
     chosen = [run for run in runs if run.variant in choose_variants(variant)]
     for number, run in enumerate(chosen, 1):
         typer.echo(f"[{number}/{len(chosen)}] {run.folder(out)}")
         train_run(run, base, out, choose_device(device))
-    results = summarise(base, runs, out)
+    results = summarise(base, runs, gmac, out)
     write_atomically(out / RESULTS, json.dumps(results, indent=2).encode())
     write_atomically(out / PICTURE, draw(results))
     print_results(results)
@@ -81,7 +82,7 @@ def choose_variants(names: list[str] | None) -> list[Variant]:
     return [known[name] for name in names] if names else list(VARIANTS)
 
 
-def summarise(base: Config, runs: Sequence[Run], out: Path) -> dict[str, Any]:
+def summarise(base: Config, runs: Sequence[Run], gmac: dict[str, float], out: Path) -> dict[str, Any]:
     """Everything that table, picture and documents show."""
     tasks = base.model.tasks
     values = read_values(runs, out)
@@ -93,7 +94,7 @@ def summarise(base: Config, runs: Sequence[Run], out: Path) -> dict[str, Any]:
         "variants": {
             variant.name: {
                 "title": variant.title,
-                "gmac_per_task": task_gmac(base, variant),
+                "gmac_per_task": gmac[variant.name],
                 "values": values[variant.name],
                 "gains": relative[variant.name],
                 "dm": {seed: delta_m(of_tasks) for seed, of_tasks in relative[variant.name].items()},

@@ -15,7 +15,7 @@ from m3vit.model import train as trainer
 from m3vit.model.checkpoint import read_checkpoint
 from m3vit.model.config import Config, config_from_dict, load_config
 from m3vit.model.errors import UserError, read_file
-from m3vit.model.evaluate import worst_expert_share
+from m3vit.model.router_health import worst_expert_share
 from m3vit.scripts.cli import run_verb
 
 
@@ -45,7 +45,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     path = trainer.train(checked, out, resume, choose_device(device))
-    print_metrics(json.loads(read_file(out / trainer.METRICS)), checked.model.experts)
+    print_metrics(json.loads(read_file(out / trainer.METRICS)))
     typer.echo(f"wrote {path}")
 
 
@@ -72,7 +72,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def print_metrics(metrics: dict[str, Any], experts: int) -> None:
+def print_metrics(metrics: dict[str, Any]) -> None:
     """Print a table of the tasks' metrics beside the trivial predictors."""
     table = Table(title=f"{metrics['model']} after {metrics['steps']} updates, validation")
     for column in ("task", "metric", "model", "per-pixel mean", "constant"):
@@ -82,7 +82,10 @@ def print_metrics(metrics: dict[str, Any], experts: int) -> None:
         table.add_row(task, facts["metric"], *(f"{value:.3f}" for value in values))
     console = Console()
     console.print(table)
-    console.print(f"least used expert: {worst_expert_share(metrics['routers'], experts):.2f} of an even share")
+    loads = {layer: facts["load"] for layer, facts in metrics["routers"]["layers"].items()}
+    console.print(f"least used expert: {worst_expert_share(loads):.2f} of an even share")
+    for warning in metrics["routers"]["warnings"]:
+        console.print(f"warning: {warning}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ describes the folder that `write_pathways` makes and `read_pathways` reads.
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Accuracy:
     int8: float
     trivial: float
     images: int
+    load: dict[str, list[float]] = field(default_factory=dict)
+    """Share of the token-expert assignments of each expert in the float model, by index of the MoE layer."""
 
     @property
     def loss_percent(self) -> float:

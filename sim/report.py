@@ -12,6 +12,7 @@ from typing import Any
 
 from m3vit import __version__
 from m3vit.model.config import SHARE, HardwareConfig
+from m3vit.model.router_health import router_health
 from m3vit.sim.bound import weight_bytes
 from m3vit.sim.cycles import Task, cycles
 from m3vit.sim.energy import Constants, energy
@@ -78,6 +79,7 @@ def build_report(inputs: Inputs) -> dict[str, Any]:
         "hardware": inputs.hardware.model_dump(mode="json"),
         "verification_state": verification_state(inputs),
         "verified": verified(inputs.results),
+        "routers": routers(inputs.pathways),
         "memory_map": {"image": image_map(inputs.pathways), "on_chip": on_chip_map(inputs.hardware)},
         "timeline": inputs.results.timeline.model_dump() if inputs.results and inputs.results.timeline else None,
         "assumptions": assumptions(inputs.hardware, inputs.constants),
@@ -239,6 +241,16 @@ def accuracy(scores: Accuracy | None) -> dict[str, Any]:
         "images": scores.images,
         "loss_percent": scores.loss_percent,
     }
+
+
+def routers(pathways: Pathways) -> dict[str, Any] | None:
+    """Health of the float model's routers on the validation images; null if it was not measured at export."""
+    scored = {task: pathway.accuracy for task, pathway in pathways.tasks.items()}
+    loads = {task: scores.load for task, scores in scored.items() if scores is not None and scores.load}
+    if not loads or len(loads) < len(scored):
+        return None
+    layers = {layer: {task: load[layer] for task, load in loads.items()} for layer in next(iter(loads.values()))}
+    return {"images": pathways.first.accuracy and pathways.first.accuracy.images, **router_health(layers).tree()}
 
 
 def kinds(figures: dict[str, Any], scored: bool, synthesised: bool) -> dict[str, Kind | None]:

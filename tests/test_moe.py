@@ -3,6 +3,7 @@
 """Routing, dispatch, experts and balance losses against naive formulas."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from m3vit.model.moe import (
     mlp,
     top_k_lower_index_first,
 )
+from m3vit.model.moe_variants import index_loop, mask_loop
 
 KINDS: tuple[RouterKind, ...] = ("single", "multi", "task_conditioned")
 
@@ -246,3 +248,11 @@ def test_a_batch_that_tasks_cannot_share_is_refused() -> None:
     for tasks in (["edges", "depth"], "depth"):
         with pytest.raises(ValueError, match="cannot be divided"):
             moe(torch.zeros(3, 3, 12, dtype=torch.float64), tasks)
+
+
+@pytest.mark.parametrize("loop", [mask_loop, index_loop])
+@pytest.mark.parametrize("renormalise", [False, True])
+def test_loops_of_the_benchmark_compute_the_same_function(loop: Callable[..., Tensor], renormalise: bool) -> None:
+    moe = make_moe(small(renormalise=renormalise))
+    x_ND = torch.randn(9, 12, dtype=torch.float64)
+    torch.testing.assert_close(loop(moe, x_ND, "edges"), moe(x_ND[None], ["edges"])[0][0])

@@ -184,3 +184,21 @@ def test_wide_figures_scroll_inside_the_page(folder: Path, pathways: Pathways) -
         before = html[: wide.start()]
         opened = before.rindex('<div class="scroll')
         assert "</div>" not in before[opened:], before[-200:]
+
+
+def test_router_health_is_shown_with_its_warnings(pathways: Pathways, tmp_path: Path) -> None:
+    even, starved = [1 / 8] * 8, [1 / 7] * 7 + [0.0]
+    scores = replace(ACCURACY, load={"1": even, "3": starved})
+    scored = {task: replace(pathway, accuracy=scores) for task, pathway in pathways.tasks.items()}
+    write_pathways(Pathways(scored), tmp_path / "p")
+    health = run(tmp_path / "p")["routers"]
+    assert health["layers"]["3"]["starved"] == [7]
+    assert health["layers"]["1"]["entropy"] == pytest.approx(dict.fromkeys(pathways.tasks, 1.0))
+    words = check_page(page(tmp_path / "p")).words()
+    assert health["warnings"][0] in words
+    assert "Router health" in words
+
+
+def test_router_health_is_left_out_where_it_was_not_measured(folder: Path) -> None:
+    assert run(folder)["routers"] is None
+    assert "Router health" not in check_page(page(folder)).words()
