@@ -34,7 +34,7 @@ def unpack_checkpoint(unpacked: Path) -> Path:
         extras = read_checkpoint(unpacked / zoo.EXTRAS)
         units = units_from_tensors(extras.quant, extras.config.model)
         model = dequantise(read_pathways(unpacked / zoo.PATHWAY), units, extras.model)
-        write_checkpoint(path, Checkpoint(extras.config, extras.step, model.state_dict(), {}, extras.quant))
+        write_checkpoint(path, Checkpoint(extras.config, extras.step, model.state_dict(), {}, quant=extras.quant))
     return path
 
 
@@ -69,7 +69,7 @@ def pack(pathways: Pathways, model: M3ViT, units: Units, step: int, archive: Pat
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_pathways(pathways, folder / zoo.PATHWAY)
-        extras = Checkpoint(config, step, norm_parameters(model), {}, units_to_tensors(units))
+        extras = Checkpoint(config, step, norm_parameters(model), {}, quant=units_to_tensors(units))
         write_checkpoint(folder / zoo.EXTRAS, extras)
         plain = folder / "plain.tar"
         with tarfile.open(plain, "w", format=tarfile.PAX_FORMAT) as tar:
