@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: 2026 The m3vit authors
-"""Puts a trained model on the shelf: `python -m m3vit.model.zoo_pack NAME CHECKPOINT --trained FLOAT --notes FILE`.
+"""Puts a trained model on the shelf: `python -m m3vit.model.zoo_pack NAME CHECKPOINT --notes FILE`.
 
 Settles the checkpoint's weights on the integers' grid, measures the float model, the settled one and the integers on
 the whole validation split, and writes `model/zoo/NAME.tar.xz` and the card `model/zoo/NAME.md`.
@@ -20,13 +20,14 @@ from m3vit.model import zoo
 from m3vit.model.accuracy import BATCH, with_accuracy
 from m3vit.model.checkpoint import load_checkpoint, read_checkpoint
 from m3vit.model.config import Config
-from m3vit.model.errors import UserError, read_file, write_atomically
+from m3vit.model.errors import read_file, write_atomically
 from m3vit.model.evaluate import evaluate
 from m3vit.model.scenes import load_split
 from m3vit.model.units import load_units
 from m3vit.model.vit import M3ViT
 from m3vit.model.zoo_checkpoint import pack, settle
 from m3vit.scripts.cli import run_verb
+from m3vit.scripts.export import calibrated
 from m3vit.sim.pathway import Pathways
 
 SHELF = Path(__file__).parent / "zoo"
@@ -36,22 +37,23 @@ TRIVIAL_SCENES = 512
 
 def zoo_pack(
     name: Annotated[str, typer.Argument(help="Name on the shelf.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Quantisation-aware checkpoint with its units.")],
-    trained: Annotated[Path, typer.Option(help="Float checkpoint before it: what INT8 is compared with.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint; without units it is calibrated.")],
     notes: Annotated[Path, typer.Option(help="Markdown: title line, then how it was trained.")],
+    trained: Annotated[
+        Path | None,
+        typer.Option(help="Float checkpoint that INT8 is compared with, if CHECKPOINT was trained further."),
+    ] = None,
     shelf: Annotated[Path, typer.Option(help="Folder of the archives.")] = SHELF,
 ) -> None:
     """Settle, measure and archive a trained model, and write its card."""
     config, model = load_checkpoint(checkpoint)
-    units = load_units(checkpoint)
-    if units is None:
-        raise UserError(f"{checkpoint} has no units of quantisation; make it with `m3vit qat`")
+    units = load_units(checkpoint) or calibrated(model, config)
     pathways, settled = settle(model, config, units)
     train = load_split(
         config.scenes.model_copy(update={"train_size": TRIVIAL_SCENES}), config.model.image_hw, "train", True
     )
     val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
-    reference = load_checkpoint(trained)[1]
+    reference = load_checkpoint(trained or checkpoint)[1]
     pathways = with_accuracy(pathways, reference, train, val, progress=True)
     own = evaluate(settled, val, BATCH)
     pathways = with_own_routers(pathways, own["routers"]["layers"])

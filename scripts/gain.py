@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.config import Config, TaskName, load_config
+from m3vit.model.config import Config, TaskName
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.model.gain import (
     SINGLE,
@@ -29,6 +29,7 @@ from m3vit.model.gain import (
     read_values,
     train_run,
 )
+from m3vit.model.recipe import load_recipe
 from m3vit.model.tasks import TASKS
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.train import choose_device
@@ -39,7 +40,7 @@ RESULTS, PICTURE = "gain.json", "gain.svg"
 
 
 def gain(
-    config: Annotated[Path | None, typer.Option(help="TOML file; without it the demo.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file or name of a recipe; without it the demo.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for all trainings and the result.")] = Path("runs/gain"),
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -53,7 +54,7 @@ def gain(
     Finished trainings are kept and interrupted ones continue, so the command can be stopped and given again, and the
     variants can be trained by several processes. Writes gain.json and gain.svg.
     """
-    base = load_config(config)
+    base = load_recipe(config)
     if threads is not None:
         torch.set_num_threads(threads)
     runs = plan(base, VARIANTS, seeds)
