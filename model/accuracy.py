@@ -5,7 +5,7 @@
 Shapes: B images, C channels of a task, H x W pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -13,22 +13,31 @@ from torch import Tensor
 from tqdm import tqdm
 
 from m3vit.model.config import TaskName
-from m3vit.model.evaluate import Split, batches, evaluate, evaluate_trivial
+from m3vit.model.datasets import SCENES, Data, DatasetInfo, Split
+from m3vit.model.evaluate import evaluate, evaluate_trivial
 from m3vit.model.integer_model import IntegerModel, IntNetwork
-from m3vit.model.tasks import TASKS, make_metric
+from m3vit.model.tasks import make_metric
 from m3vit.model.vit import M3ViT
 from m3vit.sim.capacity import mlp_slices
 from m3vit.sim.pathway import Accuracy, Pathways
 from m3vit.sim.repack import unpack_network
 
 BATCH = 32
+TRIVIAL_IMAGES = 512
+"""Training images from which the trivial predictor learns."""
 INT8_BATCH = 8
 """All tasks at once: the token rows of so many images stay in a cache."""
 
 
-def first_images(split: Split, limit: int | None) -> Split:
-    """The first `limit` scenes of a split; all without a limit."""
-    return {name: tensor[:limit] for name, tensor in split.items()}
+def first_images(val: Iterable[Split], limit: int | None) -> Iterator[Split]:
+    """The first `limit` images of a split that comes in batches; all without a limit."""
+    left = limit
+    for part in val:
+        if left is not None and left <= 0:
+            return
+        kept = {name: tensor[:left] for name, tensor in part.items()}
+        left = left and left - len(kept["image"])
+        yield kept
 
 
 class Int8Predictor:
@@ -50,65 +59,53 @@ class Int8Predictor:
         return self._model.maps(self._model(images), self._units)
 
 
-def int8_batches(pathways: Pathways, split: Split, progress: bool) -> Iterator[tuple[dict[TaskName, Tensor], Split]]:
-    """Predictions and targets of a split, a few images at a time."""
-    predictor = Int8Predictor(pathways)
-    with tqdm(total=len(split["image"]), desc="int8", unit="image", disable=not progress) as bar:
-        for part in batches(split, INT8_BATCH):
-            yield predictor(part["image"]), part
-            bar.update(len(part["image"]))
-
-
 def evaluate_int8(
-    pathways: Pathways, split: Split, limit: int | None = None, progress: bool = False
+    pathways: Pathways, val: Iterable[Split], info: DatasetInfo = SCENES, progress: bool = False
 ) -> dict[TaskName, float]:
     """Metric of every task with the integer model.
 
     Args:
         pathways: exported model.
-        split: scenes as `load_split` gives them.
-        limit: use only the first scenes.
+        val: images and targets in batches; INT8_BATCH at a time are fastest.
+        info: the dataset they are of.
         progress: show a progress bar.
     """
-    metrics = {task: make_metric(task) for task in pathways.tasks}
-    for predictions, part in int8_batches(pathways, first_images(split, limit), progress):
-        for task, metric in metrics.items():
-            metric.update(predictions[task], part[task])
+    predictor = Int8Predictor(pathways)
+    metrics = {task: make_metric(task, info) for task in pathways.tasks}
+    for part in tqdm(val, desc="int8", unit="batch", disable=not progress):
+        for task, prediction_BCHW in predictor(part["image"]).items():
+            metrics[task].update(prediction_BCHW, part[task])
     return {task: metric.value() for task, metric in metrics.items()}
 
 
 def with_accuracy(
-    pathways: Pathways, model: M3ViT, train: Split, val: Split, limit: int | None = None, progress: bool = False
+    pathways: Pathways, model: M3ViT, data: Data, limit: int | None = None, progress: bool = False
 ) -> Pathways:
-    """The pathways with each task's accuracy on validation scenes filled in.
+    """The pathways with each task's accuracy on validation images filled in.
 
     Args:
         pathways: exported from `model`.
         model: the float model, in evaluation mode.
-        train: scenes from which the trivial predictor (the mean target of each pixel) learns.
-        val: scenes to measure on.
-        limit: use only the first scenes of `val`.
+        data: its dataset; the trivial predictor (the mean target of each pixel) learns from training images.
+        limit: use only the first validation images.
         progress: show progress bars.
     """
-    part = first_images(val, limit)
-    facts = evaluate(model, batches(part, BATCH))
-    float32, layers = facts["tasks"], facts["routers"]["layers"]
-    trivial = evaluate_trivial(tuple(pathways.tasks), train, batches(part, BATCH))
-    int8 = evaluate_int8(pathways, part, progress=progress)
-    return Pathways(
-        {
-            task: replace(
-                pathway,
-                accuracy=Accuracy(
-                    metric=TASKS[task].metric,
-                    higher_is_better=TASKS[task].higher_is_better,
-                    float32=float32[task]["value"],
-                    int8=int8[task],
-                    trivial=trivial[task]["trivial_per_pixel"],
-                    images=len(part["image"]),
-                    load={layer: health["load"][task] for layer, health in layers.items()},
-                ),
-            )
-            for task, pathway in pathways.tasks.items()
-        }
-    )
+    info, chosen = data.info, tuple(pathways.tasks)
+    images = sum(len(part["image"]) for part in first_images(data.val(BATCH), limit))
+    facts = evaluate(model, first_images(data.val(BATCH), limit), info)
+    trivial = evaluate_trivial(chosen, data.targets(TRIVIAL_IMAGES), first_images(data.val(BATCH), limit), info)
+    int8 = evaluate_int8(pathways, first_images(data.val(INT8_BATCH), limit), info, progress)
+    scored = {}
+    for task, pathway in pathways.tasks.items():
+        of_task = facts["tasks"][task]
+        scores = Accuracy(
+            metric=of_task["metric"],
+            higher_is_better=of_task["higher_is_better"],
+            float32=of_task["value"],
+            int8=int8[task],
+            trivial=trivial[task]["trivial_per_pixel"],
+            images=images,
+            load={layer: health["load"][task] for layer, health in facts["routers"]["layers"].items()},
+        )
+        scored[task] = replace(pathway, accuracy=scores)
+    return Pathways(scored)

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checkpoints: one safetensors file each, written atomically, so a kill at any moment leaves the old or the new one.
 
-Tensors are named `model.NAME`; while training goes on `optim.NAME.STATE`, `average.NAME` (moving average of weights) and
+Tensors are named `model.NAME`; in training also `optim.NAME.STATE`, `average.NAME` (moving average of weights) and
 `extra.NAME` (learned task weights, loss scale); after calibration `quant.NAME`. The header's metadata holds the format
 version, the step and the whole config. `model.safetensors` (a finished run) has no optimiser state; apart from that it
 and `resume.safetensors` have the same layout, and both can be exported.

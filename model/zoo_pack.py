@@ -20,9 +20,9 @@ from m3vit.model import zoo
 from m3vit.model.accuracy import BATCH, with_accuracy
 from m3vit.model.checkpoint import load_checkpoint, read_checkpoint
 from m3vit.model.config import Config
+from m3vit.model.datasets import open_data
 from m3vit.model.errors import read_file, write_atomically
 from m3vit.model.evaluate import evaluate
-from m3vit.model.scenes import load_split
 from m3vit.model.units import load_units
 from m3vit.model.vit import M3ViT
 from m3vit.model.zoo_checkpoint import pack, settle
@@ -32,7 +32,6 @@ from m3vit.sim.pathway import Pathways
 
 SHELF = Path(__file__).parent / "zoo"
 CARD = "card.md.j2"
-TRIVIAL_SCENES = 512
 
 
 def zoo_pack(
@@ -47,15 +46,12 @@ def zoo_pack(
 ) -> None:
     """Settle, measure and archive a trained model, and write its card."""
     config, model = load_checkpoint(checkpoint)
-    units = load_units(checkpoint) or calibrated(model, config)
+    data = open_data(config, progress=True)
+    units = load_units(checkpoint) or calibrated(model, config, data)
     pathways, settled = settle(model, config, units)
-    train = load_split(
-        config.scenes.model_copy(update={"train_size": TRIVIAL_SCENES}), config.model.image_hw, "train", True
-    )
-    val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
     reference = load_checkpoint(trained or checkpoint)[1]
-    pathways = with_accuracy(pathways, reference, train, val, progress=True)
-    own = evaluate(settled, val, BATCH)
+    pathways = with_accuracy(pathways, reference, data, progress=True)
+    own = evaluate(settled, data.val(BATCH), data.info)
     pathways = with_own_routers(pathways, own["routers"]["layers"])
     pack(pathways, settled, units, read_checkpoint(checkpoint).step, shelf / (name + zoo.ARCHIVE))
     text = card(name, pathways, own, read_file(notes).decode())

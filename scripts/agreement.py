@@ -21,10 +21,10 @@ from m3vit.model.agreement import agreement as compare
 from m3vit.model.agreement_picture import draw_agreement
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.config import Config, TaskName
+from m3vit.model.datasets import open_data
 from m3vit.model.edge_moe import SUFFIX
 from m3vit.model.errors import UserError, read_file, write_atomically
 from m3vit.model.quantise import quantise
-from m3vit.model.scenes import load_split
 from m3vit.model.vit import normalise_image
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.export import choose_hardware
@@ -75,10 +75,10 @@ def choose_images(config: Config, count: int, pictures: Sequence[Path]) -> tuple
     if pictures:
         compared = torch.stack([read_picture(path, config.model.image_hw) for path in pictures])
         return compared.flip(-1), compared, f"{len(compared)} picture(s), calibrated on the mirror images"
-    size = config.quant.calibration_images
-    scenes = config.scenes.model_copy(update={"train_size": size, "val_size": count})
-    train, val = (load_split(scenes, config.model.image_hw, part, progress=True)["image"] for part in ("train", "val"))
-    return train, val, f"{len(val)} validation scenes, calibrated on {len(train)} training scenes"
+    data = open_data(config, progress=True)
+    train = data.targets(config.quant.calibration_images)["image"]
+    val = next(data.val(count))["image"]
+    return train, val, f"{len(val)} validation images, calibrated on {len(train)} training images"
 
 
 def read_picture(path: Path, image_hw: tuple[int, int]) -> Tensor:

@@ -15,9 +15,9 @@ from m3vit import __version__
 from m3vit.model.accuracy import with_accuracy
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.config import Config, QuantConfig
+from m3vit.model.datasets import Data, open_data
 from m3vit.model.errors import UserError
 from m3vit.model.quantise import calibrate_units, quantise
-from m3vit.model.scenes import load_split
 from m3vit.model.units import Units, load_units
 from m3vit.model.vit import M3ViT
 from m3vit.scripts.cli import run_verb
@@ -26,8 +26,6 @@ from m3vit.sim.capacity import check_fits
 from m3vit.sim.designs import find_design
 from m3vit.sim.pathway import Pathways, check_target, write_pathways
 
-TRIVIAL_SCENES = 512
-"""Training scenes from which the trivial predictor learns."""
 HLS4ML = "hls4ml"
 """Folder of the hls4ml projects inside a pathway folder, one of each task."""
 
@@ -38,9 +36,12 @@ def export(
     hardware: Annotated[
         str | None, typer.Option(help="Design in place of the config's: a preset, a name or a TOML file.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the dataset, in place of the config's data.root.")
+    ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=0, help="Validation scenes to measure accuracy on; all by default, 0 measures nothing."),
+        typer.Option(min=0, help="Validation images to measure accuracy on; all by default, 0 measures nothing."),
     ] = None,
     expert_bits: Annotated[
         int | None, typer.Option(help="Width of the experts' weights, 4 or 8, in place of the config's.")
@@ -59,9 +60,11 @@ def export(
     check_fits(config.model, config.hardware)
     check_target(out)
     units = None if recalibrate else load_units(checkpoint)
-    pathways = quantise(model, config, units or calibrated(model, config))
+    if units is None:
+        units = calibrated(model, config, open_dataset(config, data))
+    pathways = quantise(model, config, units)
     if images != 0:
-        pathways = measured(pathways, model, config, images)
+        pathways = with_accuracy(pathways, model, open_dataset(config, data), images, progress=True)
     check_replaceable(out / HLS4ML)
     write_pathways(pathways, out)
     write_hls4ml(pathways if hls else None, out / HLS4ML)
@@ -69,20 +72,16 @@ def export(
     typer.echo(f"wrote {out}" + (f" and an hls4ml project of each task in {out / HLS4ML}" if hls else ""))
 
 
-def calibrated(model: M3ViT, config: Config) -> Units:
-    """Units from the first training scenes."""
-    count = config.quant.calibration_images
-    scenes = config.scenes.model_copy(update={"train_size": count})
-    train = load_split(scenes, config.model.image_hw, "train", progress=True)
-    return calibrate_units(model, config, train["image"], progress=True)
+def calibrated(model: M3ViT, config: Config, data: Data) -> Units:
+    """Units from the first training images."""
+    return calibrate_units(model, config, data.targets(config.quant.calibration_images)["image"], progress=True)
 
 
-def measured(pathways: Pathways, model: M3ViT, config: Config, images: int | None) -> Pathways:
-    """The pathways with their accuracy on the first validation scenes."""
-    scenes = config.scenes.model_copy(update={"train_size": TRIVIAL_SCENES})
-    train = load_split(scenes, config.model.image_hw, "train", progress=True)
-    val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
-    return with_accuracy(pathways, model, train, val, images, progress=True)
+def open_dataset(config: Config, folder: Path | None) -> Data:
+    """The dataset that the model was trained on, in another folder if one is given."""
+    if folder is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"root": folder})})
+    return open_data(config, progress=True)
 
 
 def choose_hardware(config: Config, name: str | None) -> Config:

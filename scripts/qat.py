@@ -4,8 +4,6 @@
 
 import copy
 import json
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,16 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.accuracy import evaluate_int8
+from m3vit.model.accuracy import INT8_BATCH, evaluate_int8
 from m3vit.model.checkpoint import load_checkpoint
 from m3vit.model.config import Config, config_from_dict
+from m3vit.model.datasets import Data, open_data
 from m3vit.model.errors import UserError, write_atomically
-from m3vit.model.evaluate import Split, evaluate
+from m3vit.model.evaluate import evaluate
 from m3vit.model.qat_train import QatTrainer, qat_train, stored_run
 from m3vit.model.quantise import calibrate_units, quantise
-from m3vit.model.scenes import load_split
-from m3vit.model.tasks import TASKS
-from m3vit.model.train import METRICS, MODEL, RESUME, batch_indices
+from m3vit.model.train import METRICS, MODEL, RESUME
 from m3vit.model.units import Units
 from m3vit.model.vit import M3ViT
 from m3vit.scripts.cli import run_verb
@@ -61,12 +58,11 @@ def qat(
     config = choose_config(trained, recipe, expert_bits, hardware)
     check_fits(config.model, config.hardware)
     check_folder(out, resume)
-    data = load_split(config.scenes, config.model.image_hw, "train", progress=True)
+    data = open_data(config, progress=True)
     teacher = copy.deepcopy(model)
     trainer = start(config, model, teacher, data, out, distillation)
-    path = qat_train(trainer, scene_batches(config, data, trainer.step), out)
-    val = load_split(config.scenes, config.model.image_hw, "val", progress=True)
-    metrics = compare(config, teacher, model, trainer.units, val)
+    path = qat_train(trainer, data.train(config, trainer.step), out)
+    metrics = compare(config, teacher, model, trainer.units, data)
     write_atomically(out / METRICS, json.dumps(metrics, indent=2).encode())
     print_metrics(metrics)
     typer.echo(f"wrote {path}")
@@ -102,11 +98,11 @@ def check_folder(out: Path, resume: bool) -> None:
         raise UserError(f"{out} holds no run to resume; choose another --out")
 
 
-def start(config: Config, model: M3ViT, teacher: M3ViT, data: Split, out: Path, distillation: float) -> QatTrainer:
+def start(config: Config, model: M3ViT, teacher: M3ViT, data: Data, out: Path, distillation: float) -> QatTrainer:
     """A trainer at the step that the run in `out` has reached; a new run is calibrated first."""
     run = stored_run(out)
     if run is None:
-        images = data["image"][: config.quant.calibration_images]
+        images = data.targets(config.quant.calibration_images)["image"]
         return QatTrainer(config, model, teacher, calibrate_units(model, config, images, progress=True), distillation)
     checkpoint, units = run
     trainer = QatTrainer(config, model, teacher, units, distillation)
@@ -114,21 +110,16 @@ def start(config: Config, model: M3ViT, teacher: M3ViT, data: Split, out: Path, 
     return trainer
 
 
-def scene_batches(config: Config, data: Split, first: int) -> Iterator[Split]:
-    """Batches of the update `first` and all later ones."""
-    for step in count(first):
-        indices = batch_indices(config.train, len(data["image"]), step)
-        yield {name: tensor[indices] for name, tensor in data.items()}
-
-
-def compare(config: Config, teacher: M3ViT, model: M3ViT, units: Units, val: Split) -> dict[str, Any]:
+def compare(config: Config, teacher: M3ViT, model: M3ViT, units: Units, data: Data) -> dict[str, Any]:
     """Every task's metric: float before, integers before and after."""
-    before, after = (evaluate_int8(quantise(each, config, units), val) for each in (teacher, model))
-    facts = evaluate(teacher, val, config.train.batch)["tasks"]
+    before, after = (
+        evaluate_int8(quantise(each, config, units), data.val(INT8_BATCH), data.info) for each in (teacher, model)
+    )
+    facts = evaluate(teacher, data.val(config.train.batch), data.info)["tasks"]
     rows = {
         task: {
-            "metric": TASKS[task].metric,
-            "higher_is_better": TASKS[task].higher_is_better,
+            "metric": facts[task]["metric"],
+            "higher_is_better": facts[task]["higher_is_better"],
             "float": facts[task]["value"],
             "int8_before": before[task],
             "int8": after[task],

@@ -102,7 +102,10 @@ def lay_out(pathway: Path, hardware: HardwareConfig) -> Path:
 
 
 def validation_images(config: Config, count: int) -> npt.NDArray[np.uint8]:
-    """The first `count` scenes of the validation split, uint8 (B, H, W, 3)."""
+    """The first `count` scenes of the validation split, uint8 (B, H, W, 3).
+
+    Models of other datasets run on them, too: to compare executors takes pixels, not labels.
+    """
     seeds = [scene_seed("val", config.scenes.seed, index) for index in range(count)]
     return np.stack([render(seed, config.model.image_hw).image for seed in seeds])
 

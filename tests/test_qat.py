@@ -16,17 +16,15 @@ from typer.testing import CliRunner
 from m3vit.model import integer_ops as ops
 from m3vit.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from m3vit.model.config import Config
+from m3vit.model.datasets import SceneData
 from m3vit.model.errors import UserError
-from m3vit.model.evaluate import Split
 from m3vit.model.integer_model import IntegerModel, IntNetwork
 from m3vit.model.qat import QatModel, gelu_slope
 from m3vit.model.qat_train import QatTrainer, qat_train
 from m3vit.model.quantise import calibrate_units, quantise
-from m3vit.model.scenes import load_split
 from m3vit.model.units import Units, load_units, units_from_tensors, units_to_tensors
 from m3vit.model.vit import M3ViT, normalise_image
 from m3vit.scripts import cli
-from m3vit.scripts.qat import scene_batches
 from m3vit.sim.golden.attention import AttentionScales
 from m3vit.sim.golden.executor import Executor
 from m3vit.sim.golden.norm import Norm, Requant
@@ -174,7 +172,7 @@ def test_export_with_units_needs_no_images(
     def no_images(*_: object, **__: object) -> None:
         raise AssertionError("scenes were rendered")
 
-    monkeypatch.setattr("m3vit.scripts.export.load_split", no_images)
+    monkeypatch.setattr("m3vit.model.scenes.load_split", no_images)
     path, config = tmp_path / "model.safetensors", make_config()
     write_checkpoint(path, Checkpoint(config, 0, model.state_dict(), {}, quant=units_to_tensors(units)))
     arguments = ["export", "--checkpoint", str(path), "--out", str(tmp_path / "out"), "--images", "0"]
@@ -192,33 +190,33 @@ def new_trainer(config: Config, seed: int = 5) -> QatTrainer:
 
 
 @pytest.fixture(scope="module")
-def data() -> Split:
+def data() -> SceneData:
     config = make_config()
-    return load_split(config.scenes, config.model.image_hw, "train", progress=False, workers=1)
+    return SceneData(config, progress=False)
 
 
-def test_training_lowers_the_loss(data: Split) -> None:
+def test_training_lowers_the_loss(data: SceneData) -> None:
     config = qat_config(expert_bits=4)
     recipe = config.train.model_copy(update={"steps": 99})
     trainer = new_trainer(config.model_copy(update={"train": recipe}))
-    batch = next(scene_batches(config, data, 0))
+    batch = next(data.train(config, 0))
     losses = [trainer.update(batch) for _ in range(10)]
     assert losses[-1] < 0.985 * losses[0]
 
 
-def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, data: Split) -> None:
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, data: SceneData) -> None:
     config = qat_config(expert_bits=4)
     whole = new_trainer(config)
-    finished = qat_train(whole, scene_batches(config, data, 0), tmp_path / "whole")
+    finished = qat_train(whole, data.train(config, 0), tmp_path / "whole")
     first = new_trainer(config)
-    for step, part in zip(range(2), scene_batches(config, data, 0), strict=False):
+    for step, part in zip(range(2), data.train(config, 0), strict=False):
         assert first.step == step
         first.update(part)
     write_checkpoint(tmp_path / "part.safetensors", first.checkpoint(final=False))
     second = new_trainer(config, seed=6)
     second = QatTrainer(config, second.model, copy.deepcopy(spread_out(config, 5)), first.units, 1.0)
     second.restore(read_checkpoint(tmp_path / "part.safetensors"), tmp_path / "part.safetensors")
-    resumed = qat_train(second, scene_batches(config, data, second.step), tmp_path / "resumed")
+    resumed = qat_train(second, data.train(config, second.step), tmp_path / "resumed")
     one, other = read_checkpoint(resumed), read_checkpoint(finished)
     assert one.step == other.step == RECIPE["steps"]
     for found, expected in ((one.model, other.model), (one.quant, other.quant)):
