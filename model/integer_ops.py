@@ -49,7 +49,7 @@ class _StraightThrough(Function):
 
 def straight_through(soft: Tensor, hard: Tensor) -> Tensor:
     """The value of `hard` with the gradient of `soft`."""
-    out: Tensor = _StraightThrough.apply(soft, hard.to(soft.dtype))  # type: ignore[no-untyped-call]
+    out: Tensor = _StraightThrough.apply(soft, hard.to(soft.dtype))
     return out
 
 
@@ -115,7 +115,7 @@ def linear(x_NK: Tensor, layer: IntLinear, bits: int) -> Tensor:
     """Requantised linear layer with `bits` wide outputs: (..., K) to (..., M)."""
     exact = torch.float32 if x_NK.shape[-1] <= EXACT_INPUTS else torch.float64
     acc_NM = x_NK.to(exact) @ layer.weight_MK.to(exact).mT
-    out_NM: Tensor = _Requantise.apply(acc_NM, layer.bias_M, layer.factor_M, bits)  # type: ignore[no-untyped-call]
+    out_NM: Tensor = _Requantise.apply(acc_NM, layer.bias_M, layer.factor_M, bits)
     return out_NM
 
 
@@ -171,7 +171,7 @@ class _LayerNorm(Function):
 def layer_norm(residual_ND: Tensor, norm: Norm) -> Tensor:
     """int8 standard scores of each row of the residual stream, (..., D) to (..., D)."""
     scale, coarse_D = norm.scale, torch.from_numpy(np.array(norm.coarse_D))
-    out_ND: Tensor = _LayerNorm.apply(residual_ND, scale.multiplier, scale.shift, coarse_D)  # type: ignore[no-untyped-call]
+    out_ND: Tensor = _LayerNorm.apply(residual_ND, scale.multiplier, scale.shift, coarse_D)
     return out_ND
 
 
@@ -217,7 +217,7 @@ def attention(qkv_RNM: Tensor, heads: int, scales: AttentionScales) -> Tensor:
     """Self-attention of all heads, (R, N, 3 D) to (R, N, D)."""
     rows, tokens, width = qkv_RNM.shape
     q, k, v = qkv_RNM.view(rows, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind()
-    out: Tensor = _Attention.apply(q, k, v, scales)  # type: ignore[no-untyped-call]
+    out: Tensor = _Attention.apply(q, k, v, scales)
     return out.transpose(1, 2).reshape(rows, tokens, width // 3)
 
 
@@ -236,7 +236,7 @@ class _Gelu(Function):
 
 def gelu(pre: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     """Table look-up of pre-activations; `slope` is the gradient of each entry."""
-    out: Tensor = _Gelu.apply(pre, table, slope)  # type: ignore[no-untyped-call]
+    out: Tensor = _Gelu.apply(pre, table, slope)
     return out
 
 

@@ -58,6 +58,12 @@ class Soft:
         return IntLinear(weight_MK, straight_through(bias_M, hard.bias_M), hard.factor_M)
 
 
+def given(bias: Tensor | None) -> Tensor:
+    """A bias that is optional in torch's types and always there in M3ViT."""
+    assert bias is not None
+    return bias
+
+
 def fold(units: NormUnits, norm: nn.LayerNorm, weight_MD: Tensor, bias_M: Tensor) -> tuple[Tensor, Tensor]:
     """Weight and bias of a layer (or a stack of layers) behind a norm, as `quantise.fold` computes them."""
     coarse_D = torch.from_numpy(2.0 ** units.coarse_D.astype(np.float32))
@@ -99,7 +105,7 @@ class QatModel:
     def _patch(self) -> Soft:
         proj = self.model.patch_embed.proj
         weight_MK = proj.weight.permute(0, 2, 3, 1).flatten(1) / 127.5
-        return Soft(weight_MK, proj.bias + 0.5 * weight_MK.sum(1), 1.0, self.units.residual)
+        return Soft(weight_MK, given(proj.bias) + 0.5 * weight_MK.sum(1), 1.0, self.units.residual)
 
     def _head(self, task: TaskName) -> Soft:
         head, norm = self.model.heads[task].get_submodule("linear"), self.units.norm
@@ -127,10 +133,11 @@ class QatModel:
     def _mlp(self, block: DenseBlock, hard: IntMlp, units: MlpUnits) -> IntMlp:
         """Slices: rows of fc1, columns of fc2, the bias of fc2 in the first."""
         slices = len(hard.fc1.weight_MK)
-        weight_HD, bias_H = fold(units.norm, block.norm2, block.mlp.fc1.weight, block.mlp.fc1.bias)
-        fc1 = weight_HD.unflatten(0, (slices, -1)), bias_H.unflatten(0, (slices, -1))
-        bias_ED = functional.pad(block.mlp.fc2.bias[None], (0, 0, 0, slices - 1))
-        fc2 = block.mlp.fc2.weight.unflatten(1, (slices, -1)).transpose(0, 1), bias_ED
+        weight_HD, bias_H = fold(units.norm, block.norm2, block.mlp.fc1.weight, given(block.mlp.fc1.bias))
+        fc1 = weight_HD.reshape(slices, -1, weight_HD.shape[1]), bias_H.reshape(slices, -1)
+        bias_ED = functional.pad(given(block.mlp.fc2.bias)[None], (0, 0, 0, slices - 1))
+        weight_DH = block.mlp.fc2.weight
+        fc2 = weight_DH.reshape(len(weight_DH), slices, -1).transpose(0, 1), bias_ED
         return self._two_layers(fc1, fc2, hard, units)
 
     def _moe(self, block: MoEBlock, hard: IntMlp, units: MlpUnits) -> IntMlp:
@@ -163,4 +170,5 @@ def gelu_slope(hidden: Hidden) -> Tensor:
     x = torch.arange(-half, half, dtype=torch.float64) * hidden.input_scale
     slope = torch.special.ndtr(x) + x * torch.exp(-x.square() / 2) / sqrt(2 * pi)
     inside = (functional.gelu(x) / hidden.output_scale - hidden.zero).abs() < 128
-    return (slope * inside * hidden.input_scale / hidden.output_scale).float()
+    entries: Tensor = slope * inside * hidden.input_scale / hidden.output_scale
+    return entries.float()

@@ -219,7 +219,8 @@ def _norm(arrays: dict[str, npt.NDArray[np.generic]], name: str, index: int) -> 
 
 def _block(arrays: dict[str, npt.NDArray[np.generic]], config: ModelConfig, layer: int) -> BlockUnits:
     moe = config.is_moe(layer)
-    attention = AttentionUnits(*arrays["attention"][layer].astype(np.float64), int(arrays["score_shift"][layer]))
+    q_D, k_D, v_D, output_D = arrays["attention"][layer].astype(np.float64)
+    attention = AttentionUnits(q_D, k_D, v_D, output_D, int(arrays["score_shift"][layer]))
     input_scale, output_scale, zero = (float(value) for value in arrays["hidden"][layer])
     table = gelu_table(input_scale, output_scale, int(zero))
     centres = {task: float(arrays["centres"][layer, index]) for index, task in enumerate(config.tasks)} if moe else {}
