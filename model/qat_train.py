@@ -16,10 +16,12 @@ from tqdm import tqdm
 from m3vit.model import tasks
 from m3vit.model.checkpoint import Checkpoint, read_checkpoint, restore_model, write_checkpoint
 from m3vit.model.config import Config, TaskName
+from m3vit.model.datasets import find_info
 from m3vit.model.errors import UserError
 from m3vit.model.evaluate import Split
 from m3vit.model.qat import QatModel
-from m3vit.model.train import MODEL, RESUME, first_difference, learning_rate
+from m3vit.model.run_folder import MODEL, RESUME, first_difference
+from m3vit.model.schedules import learning_rate
 from m3vit.model.units import Units, units_from_tensors, units_to_tensors
 from m3vit.model.vit import M3ViT, normalise_image
 
@@ -39,6 +41,7 @@ class QatTrainer:
 
     def __init__(self, config: Config, model: M3ViT, teacher: M3ViT, units: Units, distillation: float) -> None:
         self.config, self.model, self.units, self.step = config, model, units, 0
+        self._info = find_info(config)
         self._qat, self._teacher, self._distillation = QatModel(model, config, units), teacher, distillation
         self.optimiser = torch.optim.Adam(model.parameters(), lr=config.train.lr, betas=BETAS, fused=True)
 
@@ -68,9 +71,9 @@ class QatTrainer:
         wanted = self.teach(batch["image"])
         parts = []
         for task, prediction_BCHW in self._qat(batch["image"]).items():
-            loss = tasks.loss(task, prediction_BCHW, batch[task])
+            loss = tasks.loss(task, prediction_BCHW, batch[task], self._info)
             distance = (prediction_BCHW - wanted[task]).square().mean() / wanted[task].var()
-            parts.append(tasks.TASKS[task].loss_weight * loss + self._distillation * distance)
+            parts.append(tasks.tasks_of(self._info)[task].loss_weight * loss + self._distillation * distance)
         return torch.stack(parts).sum()
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3vit.model.config import Config, TaskName
+from m3vit.model.datasets import find_info
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.model.gain import (
     SINGLE,
@@ -30,7 +31,7 @@ from m3vit.model.gain import (
     train_run,
 )
 from m3vit.model.recipe import load_recipe
-from m3vit.model.tasks import TASKS
+from m3vit.model.tasks import tasks_of
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.train import choose_device
 from m3vit.sim.flops import GIGA, program_macs
@@ -85,13 +86,14 @@ def choose_variants(names: list[str] | None) -> list[Variant]:
 
 def summarise(base: Config, runs: Sequence[Run], gmac: dict[str, float], out: Path) -> dict[str, Any]:
     """Everything that table, picture and documents show."""
-    tasks = base.model.tasks
+    known = tasks_of(find_info(base))
+    tasks = {task: known[task] for task in base.model.tasks}
     values = read_values(runs, out)
     relative = gains(values, tasks)
     return {
         "model": base.model.name,
         "recipe": {"train": base.train.model_dump(mode="json"), "scenes": base.scenes.model_dump(mode="json")},
-        "tasks": {task: TASKS[task].metric for task in tasks},
+        "tasks": {task: facts.metric for task, facts in tasks.items()},
         "variants": {
             variant.name: {
                 "title": variant.title,
