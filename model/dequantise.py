@@ -128,7 +128,7 @@ class Filler:
         rows, columns = projection.weight.shape[2:]
         cube = weight_MK.reshape(-1, rows, columns, 3).transpose(0, 3, 1, 2)
         fill(projection, cube, bias_M - single(weight_MK).sum(axis=1) * (128 / 127.5 - 1))
-        put(model.pos_embed, position_ND * self._residual)
+        put(model.pos_embed, position_ND.astype(np.float64) * self._residual)
         put(model.cls_token, np.zeros(model.cls_token.shape))
 
     def block(

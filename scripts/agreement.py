@@ -24,7 +24,8 @@ from m3vit.model.config import Config, TaskName
 from m3vit.model.datasets import open_data
 from m3vit.model.edge_moe import SUFFIX
 from m3vit.model.errors import UserError, read_file, write_atomically
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
+from m3vit.model.units import load_units
 from m3vit.model.vit import normalise_image
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.export import choose_hardware
@@ -49,7 +50,8 @@ def agreement(
     config = choose_hardware(config, hardware)
     calibration, compared, words = choose_images(config, images, picture or [])
     deviations = {task: operator_deviations(model, normalise_image(compared[0]), task) for task in config.model.tasks}
-    pathways = quantise(model, config, calibration, progress=True)
+    units = None if picture else load_units(checkpoint)
+    pathways = quantise(model, config, units or calibrate_units(model, config, calibration, progress=True))
     results = compare(model, pathways, compared, progress=True)
     report = {
         "workload": config.model.name,

@@ -25,7 +25,7 @@ from m3vit.model.agreement import (
 from m3vit.model.checkpoint import Checkpoint, write_checkpoint
 from m3vit.model.config import DEMO, Config, RouterKind
 from m3vit.model.errors import UserError
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.vit import M3ViT, MoEBlock, normalise_image
 from m3vit.scripts import cli
 from m3vit.scripts.agreement import read_picture
@@ -69,9 +69,15 @@ def model() -> M3ViT:
     return make_model()
 
 
+def integers(model: M3ViT, images: Tensor) -> Pathways:
+    """The integer model, calibrated on the images that are not compared."""
+    config = make_config()
+    return quantise(model, config, calibrate_units(model, config, images[IMAGES:]))
+
+
 @pytest.fixture(scope="module")
 def pathways(model: M3ViT, images: Tensor) -> Pathways:
-    return quantise(model, make_config(), images[IMAGES:])
+    return integers(model, images)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +151,7 @@ def test_noise_of_the_layers_before_is_inherited(model: M3ViT, images: Tensor, r
     assert isinstance(block, MoEBlock)
     with torch.no_grad():
         block.mlp.experts.fc2_weight.mul_(-2)
-    integer = quantise(disturbed, make_config(), images[IMAGES:])
+    integer = integers(disturbed, images)
     after = agreement(model, integer, images[:IMAGES])["depth"].flips
     before, tokens = result.flips, 17 * IMAGES
     assert all(flips.tokens == tokens for flips in (*before.values(), *after.values()))
@@ -161,7 +167,7 @@ def test_a_disturbed_router_is_forced(model: M3ViT, images: Tensor) -> None:
     with torch.no_grad():
         weight = disturbed.get_parameter("blocks.1.mlp.router.gates.depth.weight")
         weight.add_(weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    flips = agreement(model, quantise(disturbed, make_config(), images[IMAGES:]), images[:IMAGES])
+    flips = agreement(model, integers(disturbed, images), images[:IMAGES])
     assert flips["depth"].flips[1].forced > 17 * IMAGES // 4
     assert flips["segmentation"].flips[1].forced <= 17 * IMAGES // 10
 

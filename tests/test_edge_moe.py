@@ -19,7 +19,7 @@ from m3vit.model.config import HARDWARE, MODELS, Config, ModelConfig
 from m3vit.model.edge_moe import export_dump, import_dump
 from m3vit.model.errors import UserError
 from m3vit.model.interchange import Imported, read_kept, write_kept
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.reference import attention, layer_norm, mlp, patch_embed, router_logits
 from m3vit.model.vit import M3ViT, normalise_image
 from m3vit.scripts import cli
@@ -247,7 +247,9 @@ def test_the_integer_model_of_the_dump_is_close(published: tuple[Imported, M3ViT
     assert FOLDER is not None
     image = read_picture(Path(FOLDER) / "image.float32.bin", (128, 256))[None]
     config = Config(model=published[0].config, hardware=HARDWARE["zcu104"])
-    result = agreement(published[1], quantise(published[1], config, image.flip(-1)), image)["segmentation"]
+    result = agreement(
+        published[1], quantise(published[1], config, calibrate_units(published[1], config, image.flip(-1))), image
+    )["segmentation"]
     assert all(power.sqnr_db > 25 for power in result.powers.values())
     assert [flips.tokens for flips in result.flips.values()] == [129, 129, 129]
     assert all(flips.free < 0.1 * flips.tokens for flips in result.flips.values())

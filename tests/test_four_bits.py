@@ -10,7 +10,7 @@ import torch
 
 from m3vit.model.config import DEMO, HARDWARE, MODELS, Config, QuantConfig
 from m3vit.model.errors import UserError
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.model.vit import M3ViT
 from m3vit.scripts.export import with_expert_bits
@@ -128,7 +128,8 @@ def test_the_exporter_follows_the_config() -> None:
     config = config.model_copy(update={"scenes": config.scenes.model_copy(update={"train_size": 2, "val_size": 1})})
     torch.manual_seed(0)
     images = load_split(config.scenes, MODEL.image_hw, "train", progress=False, workers=1)["image"]
-    made = largest(quantise(M3ViT(MODEL).eval(), config, images))
+    model = M3ViT(MODEL).eval()
+    made = largest(quantise(model, config, calibrate_units(model, config, images)))
     assert made.pop("MOE") == 7
     assert set(made.values()) == {127}
 
