@@ -2,6 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """The batched integer model equals the golden executor in every bit of every layer, for all tasks."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,6 +14,8 @@ from m3vit.model.config import RouterKind
 from m3vit.model.integer_model import IntegerModel, IntNetwork
 from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.sim.golden.executor import Executor, Step
+from m3vit.sim.golden.moe import moe, route
+from m3vit.sim.network import MoeLayer
 from m3vit.sim.pathway import Pathways
 from m3vit.sim.program import Opcode
 from m3vit.sim.repack import unpack_network
@@ -59,6 +63,26 @@ def test_every_layer_equals_golden(router: RouterKind, renormalise: bool) -> Non
     model = spread_out(config, seed=3)
     pathways = quantise(model, config, calibrate_units(model, config, images))
     assert assert_equals_golden(pathways, images, slices=2) > 400_000
+
+
+def test_experts_are_added_in_ascending_order() -> None:
+    """Near the ends of int16 the order of saturating additions shows."""
+    config = make_config()
+    images = random_images(2, config.model.image_hw)
+    model = spread_out(config, seed=4)
+    network = unpack_network(quantise(model, config, calibrate_units(model, config, images)), slices=2)
+    layer = network.blocks[1][1]
+    assert isinstance(layer, MoeLayer)
+    rng = np.random.default_rng(0)
+    x_ND = rng.integers(-128, 128, (400, 64)).astype(np.int8)
+    residual_ND = (rng.choice([-32768, 32767], (400, 64)) - rng.integers(-9, 9, (400, 64))).clip(-32768, 32767)
+    queues = route(x_ND, layer.routers["depth"], config.model.top_k, renormalise=False)
+    expected_ND = moe(x_ND, residual_ND, queues, list(layer.experts), layer.table)
+    integers = IntNetwork.of(network)
+    only_depth = replace(integers, heads={"depth": integers.heads["depth"]})
+    tensors = (torch.from_numpy(array.astype(np.float32))[None] for array in (x_ND, residual_ND))
+    found_ND = IntegerModel(only_depth, config.model).moe(integers.blocks[1].mlp, *tensors)[0]
+    np.testing.assert_array_equal(found_ND.numpy(), expected_ND)
 
 
 def test_saturated_tensors_equal_golden() -> None:

@@ -160,6 +160,20 @@ def test_units_survive_a_checkpoint(model: M3ViT, units: Units, tmp_path: Path) 
     np.testing.assert_array_equal(quantise(model, config, loaded).first.image, expected)
 
 
+def test_every_unit_returns_from_its_tensor(units: Units) -> None:
+    """Each value is another one, so that none can stand in for its neighbour."""
+    generator = torch.Generator().manual_seed(2)
+    tensors = {
+        name: torch.randperm(tensor.numel(), generator=generator).view(tensor.shape).to(tensor.dtype)
+        for name, tensor in units_to_tensors(units).items()
+    }
+    tensors["hidden"] = torch.tensor([[0.01, 0.03, 5], [0.02, 0.05, 7]], dtype=torch.float64)
+    again = units_to_tensors(units_from_tensors(tensors, make_config().model))
+    tensors["centres"][0] = 0  # the first block has no router
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensors[name]) for name in tensors)
+
+
 def test_units_of_another_model_are_refused(units: Units) -> None:
     other = make_config().model.model_copy(update={"layers": 4})
     with pytest.raises(UserError, match="do not fit its model m3vit_demo_patch8"):
