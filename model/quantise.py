@@ -9,7 +9,6 @@ Shapes: H x W pixels, N tokens, D channels, M output and K input channels.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +17,18 @@ from torch import Tensor, nn
 from m3vit.model.calibrate import calibrate
 from m3vit.model.config import Config, TaskName
 from m3vit.model.errors import UserError
-from m3vit.model.units import BlockUnits, ExpertScales, MlpUnits, NormUnits, Units, choose_units
+from m3vit.model.units import BlockUnits, MlpUnits, NormUnits, Units, choose_units
 from m3vit.model.vit import DenseBlock, M3ViT, MoEBlock
 from m3vit.sim.capacity import check_fits, mlp_slices
 from m3vit.sim.golden.arith import saturate
 from m3vit.sim.golden.attention import AttentionScales
 from m3vit.sim.golden.linear import Linear
 from m3vit.sim.golden.moe import Expert
-from m3vit.sim.integerise import LOG2_E, OCTAVE, Floats, fold_norm, fold_pixels, quantise_linear, requant, weight_scales
+from m3vit.sim.integerise import LOG2_E, OCTAVE, Floats, fold_norm, fold_pixels, quantise_linear, requant
 from m3vit.sim.mlp_slices import cut_mlp
 from m3vit.sim.network import AttentionLayer, MlpLayer, MoeLayer, Network, compile_network
 from m3vit.sim.pathway import Pathways, Scales
 
-NARROW_BITS = 4
-"""Width of experts' weights whose scales are units of their own."""
 TOP_LOGIT_OCTAVES = 4.0
 """Where the middle of the calibrated largest router logits is put: 12 octaves below one clip, 20 above the other."""
 
@@ -49,30 +46,7 @@ def calibrate_units(model: M3ViT, config: Config, images: Tensor, progress: bool
         UserError: the model has weights that are not finite.
     """
     check_finite(model)
-    units = choose_units(calibrate(model, images, progress), config)
-    return with_expert_scales(model, units) if config.quant.expert_bits == NARROW_BITS else units
-
-
-def with_expert_scales(model: M3ViT, units: Units) -> Units:
-    """The units with scales for experts of NARROW_BITS wide weights."""
-    blocks = [
-        replace(unit, mlp=replace(unit.mlp, scales=expert_scales(block, unit.mlp.norm)))
-        if isinstance(block, MoEBlock)
-        else unit
-        for block, unit in zip(model.blocks, units.blocks, strict=True)
-    ]
-    return replace(units, blocks=tuple(blocks))
-
-
-def expert_scales(block: MoEBlock, norm: NormUnits) -> ExpertScales:
-    """Scales of all experts' weights with the least error."""
-    layers = block.mlp.experts
-    first = zip(layers.fc1_weight, layers.fc1_bias, strict=True)
-    fc1 = [fold(norm, block.norm2, floats(weight_HD), floats(bias_H))[0] for weight_HD, bias_H in first]
-    return ExpertScales(
-        np.stack([weight_scales(weight_HD, NARROW_BITS) for weight_HD in fc1]),
-        np.stack([weight_scales(floats(weight_DH), NARROW_BITS) for weight_DH in layers.fc2_weight]),
-    )
+    return choose_units(calibrate(model, images, progress), config)
 
 
 def quantise(model: M3ViT, config: Config, units: Units) -> Pathways:
@@ -180,18 +154,11 @@ class Quantiser:
             ),
         )
 
-    def _expert(
-        self,
-        fc1: tuple[Floats, Floats],
-        fc2: tuple[Floats, Floats],
-        units: MlpUnits,
-        bits: int = 8,
-        scales: tuple[Floats | None, Floats | None] = (None, None),
-    ) -> Expert:
-        hidden, (first, second) = units.hidden, scales
+    def _expert(self, fc1: tuple[Floats, Floats], fc2: tuple[Floats, Floats], units: MlpUnits, bits: int = 8) -> Expert:
+        hidden = units.hidden
         return Expert(
-            quantise_linear(*fc1, units.norm.scale, hidden.input_scale, scale_M=first, bits=bits),
-            quantise_linear(*fc2, hidden.output_scale, self._residual, hidden.zero, scale_M=second, bits=bits),
+            quantise_linear(*fc1, units.norm.scale, hidden.input_scale, bits=bits),
+            quantise_linear(*fc2, hidden.output_scale, self._residual, hidden.zero, bits),
         )
 
     def mlp(self, block: DenseBlock, units: MlpUnits) -> MlpLayer:
@@ -208,13 +175,11 @@ class Quantiser:
 
     def experts(self, block: MoEBlock, units: MlpUnits) -> Iterator[Expert]:
         """Experts in ascending order."""
-        layers, bits = block.mlp.experts, self._expert_bits
-        scales = units.scales if bits == NARROW_BITS else None
+        layers = block.mlp.experts
         for index in range(len(layers.fc1_weight)):
             fc1 = fold(units.norm, block.norm2, floats(layers.fc1_weight[index]), floats(layers.fc1_bias[index]))
             fc2 = floats(layers.fc2_weight[index]), floats(layers.fc2_bias[index])
-            chosen = (None, None) if scales is None else (scales.fc1_EH[index], scales.fc2_ED[index])
-            yield self._expert(fc1, fc2, units, bits, chosen)
+            yield self._expert(fc1, fc2, units, self._expert_bits)
 
     def router(self, block: MoEBlock, task: TaskName, units: MlpUnits) -> Linear:
         """Logits in octaves; a constant, which softmax ignores, centres the largest ones."""

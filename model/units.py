@@ -5,7 +5,7 @@
 `choose_units` decides them from a calibration; from then on a model is quantised without images, to the same bytes. A
 checkpoint may carry them as tensors `quant.*`. docs/numbers.md says what each integer means.
 
-Shapes: L layers, T tasks, E experts, H hidden channels of an expert, D channels of the residual stream.
+Shapes: S samples, D channels of the residual stream.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,6 @@ from m3vit.sim.golden.norm import Norm
 from m3vit.sim.integerise import (
     LOG2_E,
     AttentionUnits,
-    Floats,
     Hidden,
     attention_units,
     hidden_activation,
@@ -53,14 +52,6 @@ class NormUnits:
 
 
 @dataclass(frozen=True)
-class ExpertScales:
-    """Real value of one unit of the experts' weights, per output channel; fc1's after the norm's gain is folded in."""
-
-    fc1_EH: Floats
-    fc2_ED: Floats
-
-
-@dataclass(frozen=True)
 class MlpUnits:
     """Units of an MLP or MoE layer with its norm.
 
@@ -68,13 +59,11 @@ class MlpUnits:
         norm: the norm's output.
         hidden: the GELU.
         centres: of each task's router, the middle of the largest logits in octaves; empty without experts.
-        scales: of weights that are narrower than int8; otherwise they follow from the weights.
     """
 
     norm: NormUnits
     hidden: Hidden
     centres: dict[TaskName, float]
-    scales: ExpertScales | None = None
 
 
 @dataclass(frozen=True)
@@ -163,22 +152,18 @@ def units_to_tensors(units: Units) -> dict[str, Tensor]:
     for name, group in norms.items():
         arrays[f"{name}.scale"] = [norm.scale for norm in group]
         arrays[f"{name}.coarse"] = np.array([norm.coarse_D for norm in group], np.uint8)
-    if scales := [b.mlp.scales for b in blocks if b.mlp.scales is not None]:
-        arrays |= {"experts.fc1": [s.fc1_EH for s in scales], "experts.fc2": [s.fc2_ED for s in scales]}
     return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
-def expected_shapes(config: ModelConfig, expert_scales: bool) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of `units_to_tensors` for a model."""
-    layers, dim, moe, experts = config.layers, config.dim, len(config.moe_layers), config.experts
+    layers, dim = config.layers, config.dim
     shapes: dict[str, tuple[int, ...]] = {
         "residual": (1,), "outputs": (len(config.tasks),), "hidden": (layers, 3),
         "centres": (layers, len(config.tasks)), "attention": (layers, 4, dim), "score_shift": (layers,),
     }  # fmt: skip
     for name, count in (("norm1", layers), ("norm2", layers), ("norm", 1)):
         shapes |= {f"{name}.scale": (count,), f"{name}.coarse": (count, dim)}
-    if expert_scales:
-        shapes |= {"experts.fc1": (moe, experts, config.expert_hidden), "experts.fc2": (moe, experts, dim)}
     return shapes
 
 
@@ -189,7 +174,7 @@ def units_from_tensors(tensors: dict[str, Tensor], config: ModelConfig) -> Units
         UserError: tensors are missing or do not fit the model.
     """
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != expected_shapes(config, "experts.fc1" in found):
+    if found != expected_shapes(config):
         raise UserError(
             f"the quantisation units in the checkpoint do not fit its model {config.name}; export a checkpoint without "
             f"them, or run `m3vit qat` again"
@@ -218,15 +203,11 @@ def _norm(arrays: dict[str, npt.NDArray[np.generic]], name: str, index: int) -> 
 
 
 def _block(arrays: dict[str, npt.NDArray[np.generic]], config: ModelConfig, layer: int) -> BlockUnits:
-    moe = config.is_moe(layer)
     q_D, k_D, v_D, output_D = arrays["attention"][layer].astype(np.float64)
     attention = AttentionUnits(q_D, k_D, v_D, output_D, int(arrays["score_shift"][layer]))
     input_scale, output_scale, zero = (float(value) for value in arrays["hidden"][layer])
     table = gelu_table(input_scale, output_scale, int(zero))
-    centres = {task: float(arrays["centres"][layer, index]) for index, task in enumerate(config.tasks)} if moe else {}
-    scales = None
-    if moe and "experts.fc1" in arrays:
-        place = config.moe_layers.index(layer)
-        scales = ExpertScales(*(arrays[f"experts.{fc}"][place].astype(np.float64) for fc in ("fc1", "fc2")))
-    mlp = MlpUnits(_norm(arrays, "norm2", layer), Hidden(input_scale, output_scale, int(zero), table), centres, scales)
+    tasks = config.tasks if config.is_moe(layer) else ()
+    centres = {task: float(arrays["centres"][layer, index]) for index, task in enumerate(tasks)}
+    mlp = MlpUnits(_norm(arrays, "norm2", layer), Hidden(input_scale, output_scale, int(zero), table), centres)
     return BlockUnits(_norm(arrays, "norm1", layer), attention, mlp)
