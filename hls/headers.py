@@ -38,7 +38,8 @@ def contract_header() -> str:
     constants = {
         "CheckWord": program.CHECK_WORD, "Operands": program.OPERANDS, "MaxOps": program.MAX_OPS,
         "FirstOpcode": min(program.Opcode), "LastOpcode": max(program.Opcode),
-        "Renormalise": int(program.Flag.RENORMALISE), "UnitBytes": UNIT_BYTES, "WordBytes": WORD_BYTES,
+        "Renormalise": int(program.Flag.RENORMALISE), "Experts4bit": int(program.Flag.EXPERTS_4BIT),
+        "UnitBytes": UNIT_BYTES, "WordBytes": WORD_BYTES,
         "StripeBytes": STRIPE_BYTES, "Ports": MAX_PORTS, "PortBytes": memory.port_bytes,
         "RecordBytes": CHANNEL.itemsize, "AccBits": arith.ACC_BITS, "MultiplierBits": arith.MULTIPLIER_BITS,
         "MaxShift": arith.MAX_SHIFT, "GeluIndexBits": linear.GELU_INDEX_BITS, "PixelOffset": embed.PIXEL_OFFSET,

@@ -5,91 +5,107 @@
 Shapes: B images, C channels of a task, H x W pixels.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from m3vit.model.config import TaskName
-from m3vit.model.evaluate import Split, batches, evaluate, evaluate_trivial
-from m3vit.model.heads import upsample
-from m3vit.model.tasks import TASKS, make_metric
+from m3vit.model.datasets import SCENES, Data, DatasetInfo, Split
+from m3vit.model.evaluate import evaluate, evaluate_trivial
+from m3vit.model.integer_model import IntegerModel, IntNetwork
+from m3vit.model.tasks import make_metric
 from m3vit.model.vit import M3ViT
-from m3vit.sim.golden.executor import Executor, head_map
-from m3vit.sim.pathway import Accuracy, Pathway, Pathways
+from m3vit.sim.capacity import mlp_slices
+from m3vit.sim.pathway import Accuracy, Pathways
+from m3vit.sim.repack import unpack_network
 
 BATCH = 32
+TRIVIAL_IMAGES = 512
+"""Training images from which the trivial predictor learns."""
+INT8_BATCH = 8
+"""All tasks at once: the token rows of so many images stay in a cache."""
 
 
-def first_images(split: Split, limit: int | None) -> Split:
-    """The first `limit` scenes of a split; all without a limit."""
-    return {name: tensor[:limit] for name, tensor in split.items()}
+def first_images(val: Iterable[Split], limit: int | None) -> Iterator[Split]:
+    """The first `limit` images of a split that comes in batches; all without a limit."""
+    left = limit
+    for part in val:
+        if left is not None and left <= 0:
+            return
+        kept = {name: tensor[:left] for name, tensor in part.items()}
+        left = left and left - len(kept["image"])
+        yield kept
 
 
-def predict_int8(pathway: Pathway, images: Tensor, progress: bool = False) -> Tensor:
-    """Predictions of the integer model for uint8 images (B, 3, H, W): (B, C, H, W) as `M3ViT.forward` gives them."""
-    executor = Executor(pathway)
-    maps = []
-    for image in tqdm(images, desc=f"int8 {pathway.task}", disable=not progress):
-        output_NC = executor.run(image.permute(1, 2, 0).contiguous().numpy()).output_NC
-        maps.append(head_map(pathway, output_NC))
-    return upsample(torch.from_numpy(np.stack(maps)).float(), pathway.config.model.image_hw)
+class Int8Predictor:
+    """Runs exported pathways on many images: the integers of the golden executor, computed in batches.
+
+    Args:
+        pathways: exported model; every parameter is unpacked from its memory image.
+    """
+
+    def __init__(self, pathways: Pathways) -> None:
+        config = pathways.first.config
+        network = unpack_network(pathways, mlp_slices(config.model, config.hardware))
+        self._model = IntegerModel(IntNetwork.of(network), config.model)
+        self._units = {task: pathway.scales.output for task, pathway in pathways.tasks.items()}
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[TaskName, Tensor]:
+        """Predictions for uint8 images (B, 3, H, W): per task (B, C, H, W) as `M3ViT.forward` gives them."""
+        return self._model.maps(self._model(images), self._units)
 
 
 def evaluate_int8(
-    pathways: Pathways, split: Split, limit: int | None = None, progress: bool = False
+    pathways: Pathways, val: Iterable[Split], info: DatasetInfo = SCENES, progress: bool = False
 ) -> dict[TaskName, float]:
     """Metric of every task with the integer model.
 
     Args:
         pathways: exported model.
-        split: scenes as `load_split` gives them.
-        limit: use only the first scenes.
-        progress: show a progress bar per task.
+        val: images and targets in batches; INT8_BATCH at a time are fastest.
+        info: the dataset they are of.
+        progress: show a progress bar.
     """
-    part = first_images(split, limit)
-    values = {}
-    for task, pathway in pathways.tasks.items():
-        metric = make_metric(task)
-        metric.update(predict_int8(pathway, part["image"], progress), part[task])
-        values[task] = metric.value()
-    return values
+    predictor = Int8Predictor(pathways)
+    metrics = {task: make_metric(task, info) for task in pathways.tasks}
+    for part in tqdm(val, desc="int8", unit="batch", disable=not progress):
+        for task, prediction_BCHW in predictor(part["image"]).items():
+            metrics[task].update(prediction_BCHW, part[task])
+    return {task: metric.value() for task, metric in metrics.items()}
 
 
 def with_accuracy(
-    pathways: Pathways, model: M3ViT, train: Split, val: Split, limit: int | None = None, progress: bool = False
+    pathways: Pathways, model: M3ViT, data: Data, limit: int | None = None, progress: bool = False
 ) -> Pathways:
-    """The pathways with each task's accuracy on validation scenes filled in.
+    """The pathways with each task's accuracy on validation images filled in.
 
     Args:
         pathways: exported from `model`.
         model: the float model, in evaluation mode.
-        train: scenes from which the trivial predictor (the mean target of each pixel) learns.
-        val: scenes to measure on.
-        limit: use only the first scenes of `val`.
+        data: its dataset; the trivial predictor (the mean target of each pixel) learns from training images.
+        limit: use only the first validation images.
         progress: show progress bars.
     """
-    part = first_images(val, limit)
-    facts = evaluate(model, batches(part, BATCH))
-    float32, layers = facts["tasks"], facts["routers"]["layers"]
-    trivial = evaluate_trivial(tuple(pathways.tasks), train, batches(part, BATCH))
-    int8 = evaluate_int8(pathways, part, progress=progress)
-    return Pathways(
-        {
-            task: replace(
-                pathway,
-                accuracy=Accuracy(
-                    metric=TASKS[task].metric,
-                    higher_is_better=TASKS[task].higher_is_better,
-                    float32=float32[task]["value"],
-                    int8=int8[task],
-                    trivial=trivial[task]["trivial_per_pixel"],
-                    images=len(part["image"]),
-                    load={layer: health["load"][task] for layer, health in layers.items()},
-                ),
-            )
-            for task, pathway in pathways.tasks.items()
-        }
-    )
+    info, chosen = data.info, tuple(pathways.tasks)
+    images = sum(len(part["image"]) for part in first_images(data.val(BATCH), limit))
+    facts = evaluate(model, first_images(data.val(BATCH), limit), info)
+    trivial = evaluate_trivial(chosen, data.targets(TRIVIAL_IMAGES), first_images(data.val(BATCH), limit), info)
+    int8 = evaluate_int8(pathways, first_images(data.val(INT8_BATCH), limit), info, progress)
+    scored = {}
+    for task, pathway in pathways.tasks.items():
+        of_task = facts["tasks"][task]
+        scores = Accuracy(
+            metric=of_task["metric"],
+            higher_is_better=of_task["higher_is_better"],
+            float32=of_task["value"],
+            int8=int8[task],
+            trivial=trivial[task]["trivial_per_pixel"],
+            images=images,
+            load={layer: health["load"][task] for layer, health in facts["routers"]["layers"].items()},
+        )
+        scored[task] = replace(pathway, accuracy=scores)
+    return Pathways(scored)

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The m3vit authors
 """Checkpoints: one safetensors file each, written atomically, so a kill at any moment leaves the old or the new one.
 
-Tensors are named `model.NAME` and, while training goes on, `optim.NAME.STATE`, `average.NAME` (moving average of the
-weights) and `extra.NAME` (learned task weights, loss scale). The header's metadata holds the format
+Tensors are named `model.NAME`; in training also `optim.NAME.STATE`, `average.NAME` (moving average of weights) and
+`extra.NAME` (learned task weights, loss scale); after calibration `quant.NAME`. The header's metadata holds the format
 version, the step and the whole config. `model.safetensors` (a finished run) has no optimiser state; apart from that it
 and `resume.safetensors` have the same layout, and both can be exported.
 """
@@ -24,7 +24,7 @@ from m3vit.model.vit import M3ViT
 
 FORMAT = "m3vit-checkpoint"
 VERSION = 1
-MODEL, OPTIMISER, AVERAGE, EXTRA = "model.", "optim.", "average.", "extra."
+MODEL, OPTIMISER, AVERAGE, EXTRA, QUANT = "model.", "optim.", "average.", "extra.", "quant."
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Checkpoint:
     """Moving average of the parameters, if the recipe keeps one; a finished run's file has it as `model`."""
     extra: dict[str, Tensor] = field(default_factory=dict)
     """Other state of the training."""
+    quant: dict[str, Tensor] = field(default_factory=dict)
+    """Units of the integer model (`m3vit.model.units`); empty if it was never calibrated."""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -54,6 +56,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors |= {OPTIMISER + name: tensor for name, tensor in checkpoint.optimiser.items()}
     tensors |= {AVERAGE + name: tensor for name, tensor in checkpoint.average.items()}
     tensors |= {EXTRA + name: tensor for name, tensor in checkpoint.extra.items()}
+    tensors |= {QUANT + name: tensor for name, tensor in checkpoint.quant.items()}
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -87,8 +90,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} has a damaged header ({error}); train again or copy it again") from error
     config = config_from_dict(tree, str(path))
-    model, optimiser, average, extra = (_with_prefix(tensors, prefix) for prefix in (MODEL, OPTIMISER, AVERAGE, EXTRA))
-    return Checkpoint(config, step, model, optimiser, average=average, extra=extra)
+    prefixes = (MODEL, OPTIMISER, AVERAGE, EXTRA, QUANT)
+    model, optimiser, average, extra, quant = (_with_prefix(tensors, prefix) for prefix in prefixes)
+    return Checkpoint(config, step, model, optimiser, average=average, extra=extra, quant=quant)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -12,7 +12,7 @@ equation 6): dm = 100 / T * sum over tasks of +-(value - single) / single, + whe
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 
 from m3vit.model.config import Config, TaskName
 from m3vit.model.errors import UserError, read_file
-from m3vit.model.tasks import TASKS
+from m3vit.model.tasks import Task
 from m3vit.model.train import METRICS, RESUME, train
 
 SINGLE = "single-task"
@@ -118,23 +118,26 @@ def mean_and_spread(numbers: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else 0.0
 
 
-def relative_gain(task: TaskName, value: float, single: float) -> float:
+def relative_gain(value: float, single: float, higher_is_better: bool) -> float:
     """How much better than the single-task model, in percent of it; negative is worse."""
     gain = 100 * (value - single) / single
-    return gain if TASKS[task].higher_is_better else -gain
+    return gain if higher_is_better else -gain
 
 
-def gains(values: Values, tasks: Sequence[TaskName]) -> dict[str, dict[int, dict[TaskName, float]]]:
+def gains(values: Values, tasks: Mapping[TaskName, Task]) -> dict[str, dict[int, dict[TaskName, float]]]:
     """Relative gain of every variant, seed and task over the mean of the single-task models.
 
     Args:
         values: metrics, the single-task models' among them.
-        tasks: in order.
+        tasks: facts of each, in order.
     """
     single = {task: statistics.fmean(seed[task] for seed in values[SINGLE].values()) for task in tasks}
     return {
         variant: {
-            seed: {task: relative_gain(task, of_task[task], single[task]) for task in tasks}
+            seed: {
+                task: relative_gain(of_task[task], single[task], facts.higher_is_better)
+                for task, facts in tasks.items()
+            }
             for seed, of_task in seeds.items()
         }
         for variant, seeds in values.items()

@@ -38,7 +38,7 @@ def combine(per_task: list[Gradients], generator: torch.Generator) -> list[Tenso
     if shared:
         flat = [torch.cat([_present(task[i]).flatten() for i in shared]) for task in per_task]
         sizes = [_present(columns[i][0]).numel() for i in shared]
-        for i, part in zip(shared, project(flat, generator).split(sizes), strict=True):
+        for i, part in zip(shared, torch.split(project(flat, generator), sizes), strict=True):
             combined[i] = part.view_as(_present(columns[i][0]))
     return combined
 

@@ -16,6 +16,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         case "cosine":
             return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
         case "poly":
-            return config.lr * (1 - progress) ** config.poly_power
+            return config.lr * float((1 - progress) ** config.poly_power)
         case "constant":
             return config.lr

@@ -214,7 +214,7 @@ class Trainer:
         """Everything that the next update depends on, whole; all processes must call this."""
         optimiser = optimiser_state(self.parameters, self.optimiser)
         averages = {} if self.average is None else self.average.tensors
-        extra = {name: p for name, p in self.parameters.items() if name.startswith(WEIGHTING)}
+        extra: dict[str, Tensor] = {name: p for name, p in self.parameters.items() if name.startswith(WEIGHTING)}
         extra |= {SCALER + name: tensor for name, tensor in scaler_state(self.scaler).items()}
         groups = (self.model.state_dict(), optimiser, averages, extra)
         model, optimiser, averages, extra_state = (

@@ -160,7 +160,7 @@ class M3ViT(nn.Module):
                     routings[task].append(decision)
             else:
                 x_BND = block(x_BND)
-        parts = x_BND.split(len(image)) * (len(tasks) * len(image) // len(x_BND))
+        parts = torch.split(x_BND, len(image)) * (len(tasks) * len(image) // len(x_BND))
         return dict(zip(tasks, parts, strict=True)), routings
 
     def forward_shared(self, image: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ class UncertaintyWeighting(nn.Module):
     def forward(self, task: TaskName, loss: Tensor, share: float) -> Tensor:
         """The weighted loss and `share` of its log s: parts of a batch have shares that sum to 1."""
         log_variance = self.log_variance[task]
-        return _scale(task) * torch.exp(-log_variance) * loss + share * 0.5 * log_variance
+        weighted: Tensor = _scale(task) * torch.exp(-log_variance) * loss + share * 0.5 * log_variance
+        return weighted
 
 
 def _scale(task: TaskName) -> float:

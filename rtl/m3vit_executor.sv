@@ -88,7 +88,9 @@ module m3vit_executor
   logic [15:0] channels, channels_q, dim_q, score_keys;
   logic on_demand;
   logic [2:0] units_q;
+  logic nibbles;
   assign opcode = opcode_e'(op_q.opcode);
+  assign nibbles = (op_q.flags & 8'(FlagExperts4bit)) != '0;
   assign index_o = index_q;
   assign op_o = op_q;
   assign serial = (mode_i & 4'(ModeNoPrefetch)) != '0;
@@ -222,6 +224,7 @@ module m3vit_executor
         cmd_o.dest_pitch = out_words_q;
         cmd_o.bank = queue_bank_i;
         cmd_o.seek = !on_demand;
+        cmd_o.nibbles = nibbles;
       end
       MlpSecond, MoeSecond: begin
         cmd_valid_o = 1'b1;
@@ -236,6 +239,7 @@ module m3vit_executor
           cmd_o.rows = queue_rows_i;
           cmd_o.dest = DstCombine;
           cmd_o.bank = queue_bank_i;
+          cmd_o.nibbles = nibbles;
         end
       end
       Drop: begin
@@ -325,8 +329,10 @@ module m3vit_executor
       before_q <= index_q == '0 ? OpStore : opcode;  // op_q may be left from a run that was cut short
     end
     if (state_q == Prepare) begin
-      expert_words_o <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)
-          + layer_words(op_q.in_features, op_q.out_features, Lanes, Groups);
+      expert_words_o <= packed_words(
+          layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)
+          + layer_words(op_q.in_features, op_q.out_features, Lanes, Groups),
+          layer_words(op_q.out_features, '0, Lanes, Groups) + layer_words(op_q.in_features, '0, Lanes, Groups), nibbles);
       in_words_q <= words_of(op_q.in_features, Groups);
       out_words_q <= words_of(op_q.out_features, Groups);
       in_tiles_q <= 10'(op_q.in_features / 16'(Lanes));

@@ -60,10 +60,12 @@ module m3vit_loader
   op_t op_q;
   opcode_e opcode;
   logic [10:0] expert_q;
-  words_t layer_q, second_q, expert_words_q, table_q, image_q;
+  words_t layer_q, second_q, expert_words_q, record_words_q, table_q, image_q;
   logic permitted, mine, guess, has_table, has_weights, has_experts;
   logic [31:0] token_units_q;
+  logic nibbles;
   assign opcode = opcode_e'(op_q.opcode);
+  assign nibbles = (op_q.flags & 8'(FlagExperts4bit)) != '0;
 
   // Sizes in stream words, then in DRAM words.
   function automatic words_t dram_words(words_t stream_words);
@@ -189,6 +191,8 @@ module m3vit_loader
       layer_q <= layer_words(opcode == OpMoe ? op_q.experts : op_q.out_features, op_q.in_features, Lanes, Groups);
       second_q <= layer_words(op_q.in_features, op_q.out_features, Lanes, Groups);
       expert_words_q <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups);
+      record_words_q <= layer_words(op_q.out_features, '0, Lanes, Groups)
+          + layer_words(op_q.in_features, '0, Lanes, Groups);
       token_units_q <= 32'(op_q.rows) * 32'(op_q.top_k);
       unique case (opcode)
         OpPatchEmbed: table_q <= residual_words;
@@ -198,7 +202,7 @@ module m3vit_loader
       image_q <= opcode == OpLoad ? residual_words
           : words_t'(((pixels << 1) + pixels) >> 6);
     end
-    if (state_q == Sum) expert_words_q <= expert_words_q + second_q;
+    if (state_q == Sum) expert_words_q <= packed_words(expert_words_q + second_q, record_words_q, nibbles);
     if (state_q == Expert) expert_q <= expert_q + 11'(take_expert || expert_skipped);
     else if (state_q != Mark) expert_q <= '0;
     if (!rst_ni) begin

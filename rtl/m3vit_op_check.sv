@@ -57,6 +57,10 @@ module m3vit_op_check
     if (is_last_i != (op_i.opcode == OpStore)) order_ok = 1'b0;
   end
 
+  // Flags.
+  logic flags_ok;
+  assign flags_ok = (op_i.flags & ~(op_i.opcode == OpMoe ? 8'(FlagRenormalise | FlagExperts4bit) : 8'd0)) == '0;
+
   // Sizes.
   logic rows_ok, dim_ok, hidden_ok, routing_ok, image_ok, heads_ok, attention_ok, store_ok, shape_ok;
   logic [31:0] head_operand;
@@ -109,6 +113,6 @@ module m3vit_op_check
     if (check != '0 || op_i.version != 8'(ProgramVersion)) error_o = ErrorOperation;
     else if (!(op_i.opcode inside {[8'd1 : 8'd10]})) error_o = ErrorUnsupported;
     else if (!order_ok) error_o = ErrorOperation;
-    else if (!shape_ok) error_o = ErrorShape;
+    else if (!shape_ok || !flags_ok) error_o = ErrorShape;
   end
 endmodule

@@ -23,7 +23,7 @@ package m3vit_pkg;
   localparam int unsigned KvLatency = 3;
   localparam int unsigned MaxOps = 128;
   localparam int unsigned ProgramVersion = 2;
-  localparam int unsigned HardwareVersion = 3;
+  localparam int unsigned HardwareVersion = 4;
   localparam int unsigned BackendRtl = 0;
   localparam int unsigned RegisterBits = 14;
   localparam int unsigned TaskSlots = 16;
@@ -31,6 +31,7 @@ package m3vit_pkg;
   localparam logic [31:0] CheckWord = 32'h4D335649;
   localparam logic [31:0] IdValue = 32'h4D335631;
   localparam int unsigned FlagRenormalise = 1;
+  localparam int unsigned FlagExperts4bit = 2;
 
   localparam logic [RegisterBits-1:0] RegControl = 'h0000;
   localparam logic [RegisterBits-1:0] RegGlobalIrq = 'h0004;
@@ -227,6 +228,7 @@ package m3vit_pkg;
     norm_e norm;
     logic bank;  ///< queue bank of this expert
     logic seek;  ///< feeder: skip to the weights of `expert` first
+    logic nibbles;  ///< feeder: 4-bit weights, two lanes in a word of the stream
     expert_t expert;
     words_t expert_words;  ///< stream words of one expert (seek, CmdDrop)
     logic [7:0] pitch;  ///< source words per row
@@ -433,5 +435,10 @@ package m3vit_pkg;
     automatic words_t tiles = (words_t'(outputs) + words_t'(lanes - 1)) / words_t'(lanes);
     automatic words_t records = words_t'((8 * lanes + UnitBytes * groups - 1) / (UnitBytes * groups));
     return tiles * (records + words_t'(words_of(inputs, groups)) * words_t'(lanes));
+  endfunction
+
+  /// Stream words of an expert, from those that it has with int8 weights; record words stay what they are.
+  function automatic words_t packed_words(words_t as_bytes, words_t record_words, logic nibbles);
+    return nibbles ? (as_bytes + record_words) >> 1 : as_bytes;
   endfunction
 endpackage

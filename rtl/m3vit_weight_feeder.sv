@@ -4,7 +4,8 @@
 /// Fills the shadow registers of the MAC array, tile after tile, ahead of the computation and across commands: from the
 /// weight stream (order: sim/layout.py), or from keys or values in the key-value buffer. Channel records of a stream tile
 /// go to `channels_o` before it; those of a value tile, which hold 128 times the sum of each channel's values, behind its
-/// last word. Hands tables in the stream to their units and skips experts that nobody uses.
+/// last word. Hands tables in the stream to their units and skips experts that nobody uses. Of 4-bit weights a word of
+/// the stream holds two lanes and stays for both.
 /// A stream tile takes Lanes cycles after the previous one was taken, a tile of keys one cycle per unit and a tile of
 /// values one cycle per key, and a few more. Rows may be issued as soon as the rest of a stream tile is certain to be in
 /// place when they reach the array.
@@ -90,13 +91,14 @@ module m3vit_weight_feeder
   token_t key_q, key_d;
   channel_t [Lanes-1:0] records_q;
   logic last_chunk, last_tile, take_record, stream_load, finish_tile, allowed;
-  logic [31:0] missing;  // words of the tile
+  logic [31:0] missing;  // lanes of the tile
   landing_t leaving, landing;
 
   assign last_chunk = chunk_q == cmd_i.k_chunks - 1'b1;
   assign last_tile = tile_q == cmd_i.m_tiles - 1'b1;
   assign missing = Lanes - 32'(count_q);
-  assign tile_soon_o = full_q || (state_q == Tile && missing <= ActLatency && missing <= 32'(level_i));
+  assign tile_soon_o = full_q || (state_q == Tile && missing <= ActLatency
+      && (cmd_i.nibbles ? (missing + 1) >> 1 : missing) <= 32'(level_i));
   always_comb begin
     unique case (cmd_i.kind)
       CmdGelu: allowed = gelu_free_i;
@@ -150,7 +152,13 @@ module m3vit_weight_feeder
       if (landing.valid && !landing.is_value && landing.group == 2'(g)) load_o[g] = 1'b1;
   end
   assign lane_o = landing.valid ? landing.position[LaneW-1:0] : count_q[LaneW-1:0];
-  assign weight_o = landing.valid ? {Groups{kv_unit_i}} : word_i;
+  logic [8*Inputs-1:0] lane_word;
+  always_comb begin
+    lane_word = word_i;
+    if (cmd_i.nibbles)
+      for (int b = 0; b < int'(Inputs); b++) lane_word[8*b+:8] = 8'(signed'(word_i[8*b+4*32'(count_q[0])+:4]));
+  end
+  assign weight_o = landing.valid ? {Groups{kv_unit_i}} : lane_word;
   always_comb begin
     channels_o = records_q;
     if (state_q == PushSums)
@@ -236,7 +244,7 @@ module m3vit_weight_feeder
         if (channels_ready_i) state_d = Tile;
       end
       Tile: begin
-        word_ready_o = !full_q;
+        word_ready_o = !full_q && (!cmd_i.nibbles || count_q[0]);
         stream_load  = word_valid_i && !full_q;
         if (stream_load) begin
           count_d = count_q + 1'b1;

@@ -127,6 +127,7 @@ TYPES = """
     norm_e norm;
     logic bank;  ///< queue bank of this expert
     logic seek;  ///< feeder: skip to the weights of `expert` first
+    logic nibbles;  ///< feeder: 4-bit weights, two lanes in a word of the stream
     expert_t expert;
     words_t expert_words;  ///< stream words of one expert (seek, CmdDrop)
     logic [7:0] pitch;  ///< source words per row
@@ -334,6 +335,11 @@ TYPES = """
     automatic words_t records = words_t'((8 * lanes + UnitBytes * groups - 1) / (UnitBytes * groups));
     return tiles * (records + words_t'(words_of(inputs, groups)) * words_t'(lanes));
   endfunction
+
+  /// Stream words of an expert, from those that it has with int8 weights; record words stay what they are.
+  function automatic words_t packed_words(words_t as_bytes, words_t record_words, logic nibbles);
+    return nibbles ? (as_bytes + record_words) >> 1 : as_bytes;
+  endfunction
 endpackage
 """
 
@@ -393,7 +399,8 @@ def package() -> str:
     lines = [f"  localparam int unsigned {name} = {value};" for name, value in constants().items()]
     lines.append(f"  localparam logic [31:0] CheckWord = 32'h{program.CHECK_WORD:08X};")
     lines.append(f"  localparam logic [31:0] IdValue = 32'h{regmap.ID_VALUE:08X};")
-    lines.append(f"  localparam int unsigned FlagRenormalise = {program.Flag.RENORMALISE.value};\n")
+    lines += [f"  localparam int unsigned Flag{camel(f.name or '')} = {f.value};" for f in program.Flag if f]
+    lines.append("")
     registers = regmap.REGISTERS + regmap.TABLES
     lines += [f"  localparam logic [RegisterBits-1:0] Reg{camel(r.name)} = 'h{r.offset:04X};" for r in registers]
     lines += [f"  localparam int unsigned Mode{camel(m.name or '')} = {m.value};" for m in regmap.Mode]

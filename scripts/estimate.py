@@ -14,9 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.config import SHARE, WORD_BYTES, HardwareConfig, ModelConfig, find_board
+from m3vit.model.config import SHARE, WORD_BYTES, HardwareConfig, ModelConfig, QuantConfig, find_board
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.scripts.cli import run_verb
+from m3vit.scripts.export import with_expert_bits
 from m3vit.scripts.verify import Schedule, mode_of
 from m3vit.scripts.workloads import WORKLOADS, find_workload
 from m3vit.sim.bound import frame_bound
@@ -67,6 +68,9 @@ def estimate(
     board: Annotated[str | None, typer.Option(help="Board that the design must fit, in place of its own.")] = None,
     task: Annotated[str | None, typer.Option(help="The model's first task by default.")] = None,
     mode: Annotated[list[Schedule] | None, typer.Option(help="Schedule to compare with; may be repeated.")] = None,
+    expert_bits: Annotated[
+        int | None, typer.Option(help="Width of the experts' weights of a workload or design, 4 or 8.")
+    ] = None,
     experts: Annotated[Experts, typer.Option(help="on-chip: the baseline with memory for all experts.")] = Experts.dram,
     routing: Annotated[Path | None, typer.Option(help="Trace that `m3vit verify` wrote; random by default.")] = None,
     skew: Annotated[float, typer.Option(min=0, help="How uneven a random routing is, in nats.")] = 0.5,
@@ -77,7 +81,7 @@ def estimate(
 
     Everything printed is modelled. Cycles agree with the RTL as `m3vit validate` shows.
     """
-    target = find_target(pathway, workload, design, task)
+    target = find_target(pathway, workload, design, task, expert_bits)
     if board is not None:
         hardware = target.hardware.model_copy(update={"board": find_board(board)})
         target = Target(target.name, target.task, target.program, hardware)
@@ -93,25 +97,36 @@ def estimate(
         typer.echo(f"wrote {out}")
 
 
-def find_target(pathway: Path | None, workload: str, design: str | None, task: str | None) -> Target:
+def find_target(
+    pathway: Path | None, workload: str, design: str | None, task: str | None, expert_bits: int | None = None
+) -> Target:
     """The program to model.
 
+    Args:
+        pathway: folder; None for a workload.
+        workload: name of a workload.
+        design: to lay the model out for; None for the pathway's or the workload's own.
+        task: None for the first.
+        expert_bits: to lay the model out with; None for the pathway's own width, or 8.
+
     Raises:
-        UserError: pathway, workload, design or task is unknown, or the model does not fit the design.
+        UserError: pathway, workload, design, task or width is unknown, or the model does not fit the design.
     """
     if pathway is None:
         chosen = find_workload(workload)
-        return _planned(chosen.model, find_design(design) if design else chosen.hardware, task)
+        quant = with_expert_bits(QuantConfig(), expert_bits)
+        return _planned(chosen.model, find_design(design) if design else chosen.hardware, quant, task)
     pathways = read_pathways(pathway)
     config = pathways.first.config
-    if design is not None:
-        return _planned(config.model, find_design(design), task)
+    quant = with_expert_bits(config.quant, expert_bits)
+    if design is not None or quant != config.quant:
+        return _planned(config.model, find_design(design) if design else config.hardware, quant, task)
     one = pathways.task(task) if task else pathways.first
     return Target(one.workload, one.task, one.program, config.hardware)
 
 
-def _planned(model: ModelConfig, hardware: HardwareConfig, task: str | None) -> Target:
-    programs = plan_programs(model, hardware)
+def _planned(model: ModelConfig, hardware: HardwareConfig, quant: QuantConfig, task: str | None) -> Target:
+    programs = plan_programs(model, hardware, quant)
     found = {name: program for name, program in programs.items() if task in (None, name)}
     if not found:
         raise UserError(f"model '{model.name}' has no task '{task}'; its tasks: {', '.join(programs)}")

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from m3vit.model.config import Config, TaskName, load_config
+from m3vit.model.config import Config, TaskName
+from m3vit.model.datasets import find_info
 from m3vit.model.errors import UserError, write_atomically
 from m3vit.model.gain import (
     SINGLE,
@@ -29,7 +30,8 @@ from m3vit.model.gain import (
     read_values,
     train_run,
 )
-from m3vit.model.tasks import TASKS
+from m3vit.model.recipe import load_recipe
+from m3vit.model.tasks import tasks_of
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.train import choose_device
 from m3vit.sim.flops import GIGA, program_macs
@@ -39,7 +41,7 @@ RESULTS, PICTURE = "gain.json", "gain.svg"
 
 
 def gain(
-    config: Annotated[Path | None, typer.Option(help="TOML file; without it the demo.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file or name of a recipe; without it the demo.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for all trainings and the result.")] = Path("runs/gain"),
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -53,7 +55,7 @@ def gain(
     Finished trainings are kept and interrupted ones continue, so the command can be stopped and given again, and the
     variants can be trained by several processes. Writes gain.json and gain.svg.
     """
-    base = load_config(config)
+    base = load_recipe(config)
     if threads is not None:
         torch.set_num_threads(threads)
     runs = plan(base, VARIANTS, seeds)
@@ -84,13 +86,14 @@ def choose_variants(names: list[str] | None) -> list[Variant]:
 
 def summarise(base: Config, runs: Sequence[Run], gmac: dict[str, float], out: Path) -> dict[str, Any]:
     """Everything that table, picture and documents show."""
-    tasks = base.model.tasks
+    known = tasks_of(find_info(base))
+    tasks = {task: known[task] for task in base.model.tasks}
     values = read_values(runs, out)
     relative = gains(values, tasks)
     return {
         "model": base.model.name,
         "recipe": {"train": base.train.model_dump(mode="json"), "scenes": base.scenes.model_dump(mode="json")},
-        "tasks": {task: TASKS[task].metric for task in tasks},
+        "tasks": {task: facts.metric for task, facts in tasks.items()},
         "variants": {
             variant.name: {
                 "title": variant.title,

@@ -10,6 +10,7 @@ import typer
 
 from m3vit.model.config import HardwareConfig
 from m3vit.model.errors import UserError
+from m3vit.model.zoo import find_pathway
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.project_folder import Backend, replace_folder, write_project
 from m3vit.sim.designs import find_design
@@ -22,7 +23,7 @@ __all__ = ["Backend", "project"]
 
 
 def project(
-    pathway: Annotated[Path, typer.Argument(help="Pathway folder written by `m3vit export`.")],
+    pathway: Annotated[Path, typer.Argument(help="Pathway folder, or a model that ships (`m3vit zoo`).")],
     backend: Annotated[Backend, typer.Option(help="SystemVerilog (rtl) or C++ for Vitis HLS (hls).")] = Backend.rtl,
     out: Annotated[Path, typer.Option(help="Folder for the project.")] = Path("runs/project"),
     design: Annotated[
@@ -30,6 +31,7 @@ def project(
     ] = None,
 ) -> None:
     """Write the bitstream project of a pathway's accelerator for its board, with its host driver."""
+    pathway = find_pathway(pathway)
     pathways = read_pathways(pathway)
     if design is not None:
         pathways = repack(pathways, find_design(design))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3vit.model.errors import UserError, write_atomically
+from m3vit.model.zoo import find_pathway
 from m3vit.scripts.cli import run_verb
 from m3vit.scripts.report_compare import write_comparison
 from m3vit.scripts.report_inputs import read_inputs
@@ -26,7 +27,7 @@ COMPARISON = Path("runs") / "compare"
 
 
 def report(
-    pathway: Annotated[Path | None, typer.Argument(help="Pathway folder written by `m3vit export`.")] = None,
+    pathway: Annotated[Path | None, typer.Argument(help="Pathway folder, or a model that ships (`m3vit zoo`).")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; by default PATHWAY/report, or runs/compare.")
     ] = None,
@@ -44,6 +45,7 @@ def report(
     if compare is not None:
         write_comparison(*compare, out or COMPARISON, energy_constants)
     if pathway is not None:
+        pathway = find_pathway(pathway)
         write_report(pathway, out or pathway / "report", energy_constants)
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from m3vit.model.config import Config, HardwareConfig
 from m3vit.model.scene_render import render
 from m3vit.model.scenes import scene_seed
+from m3vit.model.zoo import find_pathway
 from m3vit.scripts.cli import run_verb
 from m3vit.sim.designs import DESIGNS, find_design
 from m3vit.sim.pathway import read_pathways, write_pathways
@@ -42,7 +43,7 @@ def mode_of(schedules: list[Schedule]) -> Mode:
 
 
 def verify(
-    pathway: Annotated[Path, typer.Argument(help="Pathway folder written by `m3vit export`.")],
+    pathway: Annotated[Path, typer.Argument(help="Pathway folder, or a model that ships (`m3vit zoo`).")],
     images: Annotated[int, typer.Option(min=1, help="Validation scenes.")] = 2,
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     stall: Annotated[int, typer.Option(min=0, max=90, help="Percent of memory handshakes withheld at random.")] = 0,
@@ -61,6 +62,7 @@ def verify(
     the report speaks of the accelerator's own schedule. With --design the pathway is first laid out for another
     accelerator, into PATHWAY/designs/NAME, and everything happens there. Exit code 1 if anything differs from golden.
     """
+    pathway = find_pathway(pathway)
     if design is not None:
         pathway = lay_out(pathway, find_design(design))
     pathways = read_pathways(pathway)
@@ -100,7 +102,10 @@ def lay_out(pathway: Path, hardware: HardwareConfig) -> Path:
 
 
 def validation_images(config: Config, count: int) -> npt.NDArray[np.uint8]:
-    """The first `count` scenes of the validation split, uint8 (B, H, W, 3)."""
+    """The first `count` scenes of the validation split, uint8 (B, H, W, 3).
+
+    Models of other datasets run on them, too: to compare executors takes pixels, not labels.
+    """
     seeds = [scene_seed("val", config.scenes.seed, index) for index in range(count)]
     return np.stack([render(seed, config.model.image_hw).image for seed in seeds])
 

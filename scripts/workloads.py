@@ -23,7 +23,7 @@ from m3vit.model.config import (
     TrainConfig,
 )
 from m3vit.model.errors import UserError
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.scripts.train import choose_device
 from m3vit.scripts.verify import validation_images
@@ -181,7 +181,8 @@ def make_pathways(
     check_fits(config.model, config.hardware)
     scenes = config.scenes.model_copy(update={"train_size": config.quant.calibration_images})
     calibration = load_split(scenes, config.model.image_hw, "train", progress=True)["image"]
-    return quantise(network, config, calibration, progress=True), list(validation_images(config, images))
+    units = calibrate_units(network, config, calibration, progress=True)
+    return quantise(network, config, units), list(validation_images(config, images))
 
 
 def origin(checkpoint: Path | None) -> str:

@@ -59,7 +59,8 @@ def weight_bytes(op: Op, hardware: HardwareConfig, experts_used: float | None = 
         return sum(region.size for region in regions(op, hardware))
     router = layer_bytes(op.experts, op.in_features, hardware) if op.opcode is Opcode.MOE else 0
     used = op.experts if experts_used is None else experts_used
-    return router + table_bytes(GELU_BYTES, hardware) + used * expert_bytes(op.in_features, op.out_features, hardware)
+    expert = expert_bytes(op.in_features, op.out_features, hardware, op.expert_bits)
+    return router + table_bytes(GELU_BYTES, hardware) + used * expert
 
 
 def activation_bytes(op: Op) -> int:

@@ -19,7 +19,6 @@ from m3vit.sim.golden.norm import MAX_COARSE, Requant
 
 Floats = npt.NDArray[np.float64]
 
-WEIGHT_MAX = 127
 BIAS_LIMIT = 1 << (ACC_BITS - 2)
 ACC_LIMIT = (1 << (ACC_BITS - 1)) - 1
 LOG2_E = log2(e)
@@ -27,6 +26,8 @@ OCTAVE = 2.0**-LOGIT_FRACTION_BITS
 """One unit of a score or a router logit, in octaves."""
 SHRINK = np.linspace(0.15, 1.0, 52)
 """Candidate clipping points, as shares of the largest magnitude."""
+WEIGHT_SHRINK = np.linspace(0.4, 1.0, 31)
+"""The same for weights."""
 STEPS_PER_BIT = 4
 LATTICE = 2.0 ** (-np.arange(5 * STEPS_PER_BIT) / STEPS_PER_BIT)
 """The same in steps that divide a factor of two."""
@@ -41,7 +42,14 @@ def requant(scale: float) -> Requant:
 
 
 def quantise_linear(
-    weight_MK: Floats, bias_M: Floats, input_scale: float, output_scale: float | Floats, zero: int = 0
+    weight_MK: Floats,
+    bias_M: Floats,
+    input_scale: float,
+    output_scale: float | Floats,
+    zero: int = 0,
+    *,
+    scale_M: Floats | None = None,
+    bits: int = 8,
 ) -> Linear:
     """Integer layer with symmetric weights, scaled per output channel by their largest magnitude.
 
@@ -53,17 +61,21 @@ def quantise_linear(
         input_scale: real value of one unit of the input.
         output_scale: real value of one unit of the output, one for all or one per channel.
         zero: the input integer plus `zero` is the quantised value (asymmetric inputs); goes into the bias.
+        scale_M: real value of one unit of each channel's weights, in place of largest magnitude over largest integer.
+        bits: width of the weights; the most negative integer is never used.
 
     Raises:
         ValueError: something is not finite.
     """
+    weight_max = (1 << (bits - 1)) - 1
     if not (np.isfinite(weight_MK).all() and np.isfinite(bias_M).all() and 0 < input_scale < np.inf):
         raise ValueError(f"weights, biases or the input scale {input_scale} are not finite and positive numbers")
     magnitude_M = np.abs(weight_MK).max(axis=1)
-    scale_M = np.maximum(magnitude_M / WEIGHT_MAX, np.abs(bias_M) / (input_scale * BIAS_LIMIT))
+    chosen_M = magnitude_M / weight_max if scale_M is None else scale_M
+    scale_M = np.maximum(chosen_M, np.abs(bias_M) / (input_scale * BIAS_LIMIT))
     scale_M = np.where(scale_M > 0, scale_M, 1.0)
     while True:
-        integer_MK = np.clip(np.floor(weight_MK / scale_M[:, None] + 0.5), -WEIGHT_MAX, WEIGHT_MAX)
+        integer_MK = np.clip(np.floor(weight_MK / scale_M[:, None] + 0.5), -weight_max, weight_max)
         integer_M = np.floor(bias_M / (input_scale * scale_M) + 0.5) + zero * integer_MK.sum(axis=1)
         worst_M = np.abs(integer_MK).sum(axis=1) * 128 + np.abs(integer_M)
         if (worst_M <= ACC_LIMIT).all():
@@ -77,6 +89,24 @@ def quantise_linear(
         np.array(multiplier_M, np.uint16),
         np.array(shift_M, np.uint8),
     )
+
+
+def weight_scales(weight_MK: Floats, bits: int) -> Floats:
+    """Scale of each output channel with the least squared error of its rounded weights. Shape (M,).
+
+    Narrow weights gain from clipping the largest (OMSE, Choukroun et al., arXiv 1902.06822); a channel of zeros gets 1.
+    """
+    largest = (1 << (bits - 1)) - 1
+    full_M = np.abs(weight_MK).max(axis=1) / largest
+    full_M = np.where(full_M > 0, full_M, 1.0)
+
+    def error(scale_M: Floats) -> Floats:
+        rounded_MK = np.clip(np.floor(weight_MK / scale_M[:, None] + 0.5), -largest, largest) * scale_M[:, None]
+        return np.asarray(np.square(rounded_MK - weight_MK).sum(axis=1))
+
+    candidates_JM = np.multiply.outer(WEIGHT_SHRINK, full_M)
+    best_M = np.argmin([error(scale_M) for scale_M in candidates_JM], axis=0)
+    return np.asarray(candidates_JM[best_M, np.arange(len(best_M))])
 
 
 def fold_norm(

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import Config, HardwareConfig, ModelConfig, TaskName
+from m3vit.model.config import Config, HardwareConfig, ModelConfig, QuantConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import block_rows, check_fits, mlp_slices
 from m3vit.sim.golden.attention import AttentionScales
@@ -23,6 +23,8 @@ from m3vit.sim.program_check import expert_stride
 
 MAX_IMAGE_BYTES = 1 << 32
 """Offsets in operations have 32 bits."""
+INT8 = QuantConfig()
+"""Experts with 8-bit weights."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,9 @@ def as_bytes(data: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
-def pack_expert(expert: Expert, hardware: HardwareConfig) -> npt.NDArray[np.uint8]:
-    """fc1 directly followed by fc2, padded to a stripe."""
-    packed = np.concatenate([pack_linear(expert.fc1, hardware), pack_linear(expert.fc2, hardware)])
+def pack_expert(expert: Expert, hardware: HardwareConfig, bits: int) -> npt.NDArray[np.uint8]:
+    """fc1 directly followed by fc2, with weights of 4 or 8 `bits`, padded to a stripe."""
+    packed = np.concatenate([pack_linear(expert.fc1, hardware, bits), pack_linear(expert.fc2, hardware, bits)])
     return np.concatenate([packed, np.zeros(align(packed.size) - packed.size, np.uint8)])
 
 
@@ -132,6 +134,7 @@ class Compiler:
 
     def __init__(self, config: Config, planner: Planner) -> None:
         self._model, self._hardware, self._planner = config.model, config.hardware, planner
+        self._expert_bits = config.quant.expert_bits
         self.ops: list[Op | dict[TaskName, Op]] = []
         """In order; routers and heads give each task an operation of its own."""
 
@@ -197,7 +200,7 @@ class Compiler:
         self.layer_norm(f"{name}.norm2", layer.norm)
         table = self._add_array(f"{name}.gelu", layer.table)
         count, hidden = len(layer.slices), len(layer.slices[0].fc1.weight_MK)
-        base, stride = self._add_experts(f"{name}.mlp", layer.slices, count, hidden)
+        base, stride = self._add_experts(f"{name}.mlp", layer.slices, count, hidden, 8)
         self.ops.append(
             Op(
                 opcode=Opcode.MLP, rows=self._model.tokens, in_features=self._model.dim, out_features=hidden,
@@ -205,11 +208,13 @@ class Compiler:
             )
         )  # fmt: skip
 
-    def _add_experts(self, name: str, experts: Iterable[Expert], count: int, hidden: int) -> tuple[int, int]:
+    def _add_experts(self, name: str, experts: Iterable[Expert], count: int, hidden: int, bits: int) -> tuple[int, int]:
         """Offset of expert 0, and bytes from one expert to the next."""
-        stride = expert_stride(self._model.dim, hidden, self._hardware)
+        stride = expert_stride(self._model.dim, hidden, self._hardware, bits)
         base = self._planner.add(
-            name, count * stride, lambda: np.concatenate([pack_expert(expert, self._hardware) for expert in experts])
+            name,
+            count * stride,
+            lambda: np.concatenate([pack_expert(expert, self._hardware, bits) for expert in experts]),
         )
         return base, stride
 
@@ -219,9 +224,11 @@ class Compiler:
         model = self._model
         table = self._add_array(f"{name}.gelu", layer.table)
         routers = {task: self._add_linear(f"{name}.router.{task}", layer.routers[task]) for task in layer.routers}
-        base, stride = self._add_experts(f"{name}.experts", layer.experts, model.experts, model.expert_hidden)
+        bits = self._expert_bits
+        base, stride = self._add_experts(f"{name}.experts", layer.experts, model.experts, model.expert_hidden, bits)
+        flags = Flag.RENORMALISE if model.renormalise else Flag.NONE
         op = Op(
-            opcode=Opcode.MOE, flags=Flag.RENORMALISE if model.renormalise else Flag.NONE, top_k=model.top_k,
+            opcode=Opcode.MOE, flags=flags | (Flag.EXPERTS_4BIT if bits == 4 else Flag.NONE), top_k=model.top_k,
             rows=model.tokens, in_features=model.dim, out_features=model.expert_hidden, experts=model.experts,
             table=table, expert_base=base, expert_stride=stride,
         )  # fmt: skip
@@ -342,15 +349,22 @@ def blank_network(model: ModelConfig, slices: int) -> Network:
     )
 
 
-def plan_programs(model: ModelConfig, hardware: HardwareConfig) -> dict[TaskName, tuple[Op, ...]]:
+def plan_programs(
+    model: ModelConfig, hardware: HardwareConfig, quant: QuantConfig = INT8
+) -> dict[TaskName, tuple[Op, ...]]:
     """The programs of every task, with the offsets that the memory image would have, without any weights.
 
     What depends on the weights' scales (multipliers and shifts) is not meaningful.
+
+    Args:
+        model: what runs.
+        hardware: what it is laid out for.
+        quant: gives the width of the experts' weights.
 
     Raises:
         UserError: the model does not fit the hardware.
     """
     check_fits(model, hardware)
-    compiler = Compiler(Config(model=model, hardware=hardware), Planner())
+    compiler = Compiler(Config(model=model, hardware=hardware, quant=quant), Planner())
     compiler.network(blank_network(model, mlp_slices(model, hardware)))
     return compiler.programs()

@@ -11,11 +11,20 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy.typing as npt
 
-from m3vit.model.config import DEMO, HARDWARE, UNIT_BYTES, Frozen, HardwareConfig, MemoryConfig, ModelConfig
+from m3vit.model.config import (
+    DEMO,
+    HARDWARE,
+    UNIT_BYTES,
+    Frozen,
+    HardwareConfig,
+    MemoryConfig,
+    ModelConfig,
+    QuantConfig,
+)
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.pathway import Pathways
@@ -50,6 +59,7 @@ class Case(Frozen):
         unpopular: share of the experts that get no tokens.
         seed: of weights and input.
         mode: value of `Mode`; 0 is the accelerator's own schedule.
+        expert_bits: width of the experts' weights.
     """
 
     name: str
@@ -60,11 +70,13 @@ class Case(Frozen):
     unpopular: float = 0.25
     seed: int
     mode: int = int(OWN_SCHEDULE)
+    expert_bits: Literal[4, 8] = 8
 
     def pathways(self) -> Pathways:
         """The case's program and weights."""
         make = random_pathways if self.whole else random_moe
-        return make(self.model, self.hardware, self.seed, Routers(self.popularity, self.unpopular))
+        quant = QuantConfig(expert_bits=self.expert_bits)
+        return make(self.model, self.hardware, self.seed, Routers(self.popularity, self.unpopular), quant)
 
     def source(self) -> npt.NDArray[Any]:
         """Input of the program: uint8 image (H, W, 3), or int16 residual stream (N, D)."""
@@ -144,11 +156,11 @@ def rough_cycles(model: ModelConfig, hardware: HardwareConfig, mode: Mode) -> fl
     return macs / hardware.macs_per_cycle + loaded / hardware.memory.bytes_per_cycle
 
 
-def is_meant(model: ModelConfig, mode: Mode, whole: bool) -> bool:
-    """Whether a model has what a case is about: experts for a MoE layer alone, MoE layers for another schedule."""
+def is_meant(model: ModelConfig, mode: Mode, whole: bool, expert_bits: int) -> bool:
+    """Whether a model has what a case is about: experts for a MoE layer alone, else MoE layers unless all is usual."""
     if not whole:
         return not model.dense
-    return mode == OWN_SCHEDULE or bool(model.moe_layers)
+    return (mode == OWN_SCHEDULE and expert_bits == 8) or bool(model.moe_layers)
 
 
 def drawn_until(draw: Callable[[], ModelConfig], accept: Callable[[ModelConfig], bool]) -> ModelConfig:
@@ -158,7 +170,15 @@ def drawn_until(draw: Callable[[], ModelConfig], accept: Callable[[ModelConfig],
     return model
 
 
-def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, mode: Mode, whole: bool) -> Case:
+def draw_case(
+    rng: random.Random,
+    name: str,
+    shape: HardwareConfig,
+    seed: int,
+    mode: Mode,
+    whole: bool,
+    expert_bits: Literal[4, 8] = 8,
+) -> Case:
     """A model that fits a hardware shape, on a random memory."""
     hardware = shape.model_copy(update={"memory": draw_memory(rng, shape)})
 
@@ -167,7 +187,7 @@ def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, m
             check_fits(model, hardware)
         except UserError:
             return False
-        return is_meant(model, mode, whole) and rough_cycles(model, hardware, mode) <= MOST_CYCLES
+        return is_meant(model, mode, whole, expert_bits) and rough_cycles(model, hardware, mode) <= MOST_CYCLES
 
     return Case(
         name=name,
@@ -178,6 +198,7 @@ def draw_case(rng: random.Random, name: str, shape: HardwareConfig, seed: int, m
         unpopular=rng.choice((0.0, 0.25, 0.5)),
         seed=seed,
         mode=int(mode),
+        expert_bits=expert_bits,
     )
 
 
@@ -190,12 +211,14 @@ class Suite:
         seed: of the first shape's cases, by SEEDS_PER_SHAPE; the other shapes' follow.
         shapes: accelerators.
         cases: per shape: one in another schedule, the rest in the accelerator's own.
+        expert_bits: width of the experts' weights.
     """
 
     name: str
     seed: int
     shapes: tuple[HardwareConfig, ...]
     cases: int
+    expert_bits: Literal[4, 8] = 8
 
     def draw(self) -> list[Case]:
         """All cases, those of one shape in a row."""
@@ -208,7 +231,7 @@ class Suite:
             mode = SCHEDULES[index % len(SCHEDULES)] if number == self.cases - 1 else OWN_SCHEDULE
             whole = number != self.cases - 2 or index % 2 == 1
             name = f"{self.name}-{index}-{number}"
-            yield draw_case(random.Random(seed), name, self.shapes[index], seed, mode, whole)
+            yield draw_case(random.Random(seed), name, self.shapes[index], seed, mode, whole, self.expert_bits)
 
 
 Array = tuple[int, int, int]
@@ -243,8 +266,10 @@ SUITES = {
         drawn_suite("former", 100, with_ports(ARRAYS, (4,) * 9), 5),
         drawn_suite("held-out", 300, with_ports(ARRAYS, (4, 2, 1, 4, 4, 2, 4, 1, 4)), 5),
         Suite("quick", 400, (DEMO.hardware,) * 4, 3),
+        Suite("four-bit", 700, (*(DEMO.hardware,) * 2, HARDWARE["zcu104"]), 4, expert_bits=4),
     )
 }
 """The cycle model was developed on `development`, `ports`, `more` and `former`. `former` was the held-out suite until
 its long latencies turned out to be modelled wrongly; that made it a part of the development. Nothing was fitted to
-`held-out` and `quick`, which were drawn later; `quick` needs no other compiled accelerator than other tests do."""
+`held-out` and `quick`, which were drawn later; `quick` needs no other compiled accelerator than other tests do.
+`four-bit` has experts of 4-bit weights."""

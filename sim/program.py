@@ -67,6 +67,12 @@ class Flag(IntFlag):
     NONE = 0
     RENORMALISE = 1
     """MOE: divide the gates of the chosen experts by their sum."""
+    EXPERTS_4BIT = 2
+    """MOE: the experts' weights are 4-bit integers, two in a byte (sim/layout.py)."""
+
+
+TAKEN_FLAGS = {Opcode.MOE: Flag.RENORMALISE | Flag.EXPERTS_4BIT}
+"""Flags that an operation may have; the others take none."""
 
 
 class ProgramError(ValueError):
@@ -90,6 +96,11 @@ class Op:
     expert_base: int = 0
     expert_stride: int = 0
     operands: tuple[int, ...] = ()
+
+    @property
+    def expert_bits(self) -> int:
+        """Width of the weights of MOE's experts, or of MLP's slices: 4 or 8."""
+        return 4 if self.flags & Flag.EXPERTS_4BIT else 8
 
     def words(self) -> list[int]:
         """The sixteen 32-bit words, checksum included."""

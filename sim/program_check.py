@@ -18,7 +18,7 @@ from m3vit.sim.golden.linear import GELU_INDEX_BITS
 from m3vit.sim.golden.moe import MAX_EXPERTS
 from m3vit.sim.golden.norm import MAX_ROW_SHIFT
 from m3vit.sim.layout import align, ceil_div, job_bytes, linear_bytes, stream_words
-from m3vit.sim.program import MAX_OPS, Op, Opcode
+from m3vit.sim.program import MAX_OPS, TAKEN_FLAGS, Flag, Op, Opcode
 
 GELU_BYTES = 1 << GELU_INDEX_BITS
 MAX_MULTIPLIER = (1 << 16) - 1
@@ -62,19 +62,26 @@ def key_words(hardware: HardwareConfig) -> int:
     return ceil_div(2 * hardware.max_dim, hardware.inputs)
 
 
-def expert_words(dim: int, hidden: int, hardware: HardwareConfig) -> int:
-    """Stream words of a packed expert, or of a slice of a dense MLP: fc1 directly followed by fc2."""
-    return stream_words(hidden, dim, hardware) + stream_words(dim, hidden, hardware)
+def expert_words(dim: int, hidden: int, hardware: HardwareConfig, bits: int = 8) -> int:
+    """Stream words of a packed expert, or of a slice of a dense MLP: fc1 directly followed by fc2.
+
+    Args:
+        dim: channels of the residual stream.
+        hidden: hidden channels.
+        hardware: fixes the layout.
+        bits: of a weight, 4 or 8.
+    """
+    return stream_words(hidden, dim, hardware, bits) + stream_words(dim, hidden, hardware, bits)
 
 
-def expert_bytes(dim: int, hidden: int, hardware: HardwareConfig) -> int:
-    """Bytes that are read for an expert."""
-    return job_bytes(expert_words(dim, hidden, hardware), hardware)
+def expert_bytes(dim: int, hidden: int, hardware: HardwareConfig, bits: int = 8) -> int:
+    """Bytes that are read for an expert; arguments as of `expert_words`."""
+    return job_bytes(expert_words(dim, hidden, hardware, bits), hardware)
 
 
-def expert_stride(dim: int, hidden: int, hardware: HardwareConfig) -> int:
-    """Bytes from one expert to the next."""
-    return align(expert_words(dim, hidden, hardware) * hardware.inputs)
+def expert_stride(dim: int, hidden: int, hardware: HardwareConfig, bits: int = 8) -> int:
+    """Bytes from one expert to the next; arguments as of `expert_words`."""
+    return align(expert_words(dim, hidden, hardware, bits) * hardware.inputs)
 
 
 def table_bytes(entries: int, hardware: HardwareConfig) -> int:
@@ -96,7 +103,7 @@ def regions(op: Op, hardware: HardwareConfig) -> Iterator[Block]:
             if op.opcode is Opcode.MOE:
                 yield Block(op.weights, layer_bytes(op.experts, narrow, hardware))
             others = max(op.experts - 1, 0) * op.expert_stride
-            yield Block(op.expert_base, others + expert_bytes(narrow, wide, hardware))
+            yield Block(op.expert_base, others + expert_bytes(narrow, wide, hardware, op.expert_bits))
         case Opcode.PATCH_EMBED:
             yield Block(op.table, 2 * op.rows * wide)
             yield Block(op.weights, layer_bytes(wide, narrow, hardware))
@@ -119,7 +126,7 @@ def check_addresses(op: Op, hardware: HardwareConfig, image_bytes: int, where: s
                 f"{image_bytes} bytes and is addressed in words of {WORD_BYTES}; export again"
             )
     if op.opcode in (Opcode.MOE, Opcode.MLP):
-        stride = expert_stride(op.in_features, op.out_features, hardware)
+        stride = expert_stride(op.in_features, op.out_features, hardware, op.expert_bits)
         if op.expert_stride != stride:
             raise UserError(f"{where} has an expert stride of {op.expert_stride} bytes where its sizes give {stride}")
 
@@ -157,12 +164,14 @@ class _Checker:
 
 
 def check_sizes(op: Op, hardware: HardwareConfig, where: str) -> None:
-    """Check the sizes of one operation against the hardware.
+    """Check the sizes of one operation against the hardware, and its flags.
 
     Raises:
         UserError: the first limit that is exceeded.
     """
     check = _Checker(where, hardware)
+    if foreign := int(op.flags) & ~int(TAKEN_FLAGS.get(op.opcode, Flag.NONE)):
+        raise UserError(f"{where} has flags {foreign} that a {op.opcode.name} does not take; export again")
     check.within("rows", op.rows, 1 if op.opcode is Opcode.STORE else 2, hardware.max_tokens)
     if op.opcode not in (Opcode.PATCH_EMBED, Opcode.ATTENTION, Opcode.STORE):
         check.channels("in_features", op.in_features, hardware.max_dim)
@@ -224,7 +233,7 @@ def _check_experts(op: Op, check: _Checker) -> None:
     hardware = check.hardware
     check.channels("out_features", op.out_features, hardware.max_hidden, hardware.inputs)
     check.within("experts", op.experts, 1, MAX_EXPERTS)
-    words = expert_words(op.in_features, op.out_features, hardware)
+    words = expert_words(op.in_features, op.out_features, hardware, op.expert_bits)
     check.within("stream words per expert", words, 1, hardware.stream_words)
     if op.opcode is Opcode.MOE:
         check.within("top_k", op.top_k, 1, min(hardware.max_top_k, op.experts))

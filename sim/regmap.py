@@ -14,7 +14,7 @@ from typing import Literal
 
 ID_VALUE = 0x4D335631
 """ASCII M3V1."""
-HARDWARE_VERSION = 3
+HARDWARE_VERSION = 4
 ADDRESS_BITS = 14
 WINDOW_BYTES = 1 << ADDRESS_BITS
 """Bytes of address space that the registers occupy."""

@@ -199,7 +199,7 @@ def rtl_bytes(figures: dict[str, Any]) -> float:
 
 
 def _expert(op: Op, hardware: HardwareConfig) -> int:
-    return expert_bytes(op.in_features, op.out_features, hardware)
+    return expert_bytes(op.in_features, op.out_features, hardware, op.expert_bits)
 
 
 def frame_energy(task: Task, constants: Constants) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def accuracy(scores: Accuracy | None) -> dict[str, Any]:
 
 def routers(pathways: Pathways) -> dict[str, Any] | None:
     """Health of the float model's routers on the validation images; null if it was not measured at export."""
-    scored = {task: pathway.accuracy for task, pathway in pathways.tasks.items()}
+    scored: dict[str, Accuracy | None] = {task: pathway.accuracy for task, pathway in pathways.tasks.items()}
     loads = {task: scores.load for task, scores in scored.items() if scores is not None and scores.load}
     if not loads or len(loads) < len(scored):
         return None

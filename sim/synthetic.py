@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m3vit.model.config import Config, HardwareConfig, ModelConfig
+from m3vit.model.config import Config, HardwareConfig, ModelConfig, QuantConfig
 from m3vit.sim.capacity import check_fits, mlp_slices
 from m3vit.sim.golden.arith import quantise_multiplier
 from m3vit.sim.golden.attention import AttentionScales
@@ -22,11 +22,13 @@ from m3vit.sim.golden.linear import Linear, gelu_table
 from m3vit.sim.golden.moe import LOGIT_FRACTION_BITS, Expert
 from m3vit.sim.golden.norm import Norm
 from m3vit.sim.integerise import requant
-from m3vit.sim.network import AttentionLayer, MlpLayer, MoeLayer, Network, compile_moe, compile_network
+from m3vit.sim.network import INT8, AttentionLayer, MlpLayer, MoeLayer, Network, compile_moe, compile_network
 from m3vit.sim.pathway import Pathways, Scales
 
 WEIGHT_STD = 36.0
 """Deviation of an int8 weight: the largest of a channel lies near 127."""
+COARSE = 18
+"""int8 units in a unit of a 4-bit weight: 127 / 18 is just above 7."""
 X_STD = 32.0
 """Deviation of int8 activations: the norm's output of deviation 1 is clipped at 4."""
 RESIDUAL_STD = 3000.0
@@ -61,8 +63,8 @@ UNEVEN = Routers()
 class Dice:
     """Draws layers from one generator."""
 
-    def __init__(self, seed: int, routers: Routers = UNEVEN) -> None:
-        self._rng, self._routers = np.random.default_rng(seed), routers
+    def __init__(self, seed: int, routers: Routers = UNEVEN, expert_bits: int = 8) -> None:
+        self._rng, self._routers, self._expert_bits = np.random.default_rng(seed), routers, expert_bits
 
     def norm(self, dim: int) -> Norm:
         """A norm with a factor of X_STD; one channel in sixteen is coarser."""
@@ -113,7 +115,8 @@ class Dice:
 
     def _experts(self, model: ModelConfig) -> Iterator[Expert]:
         for _ in range(model.experts):
-            yield self.expert(model.dim, model.expert_hidden)
+            expert = self.expert(model.dim, model.expert_hidden)
+            yield expert if self._expert_bits == 8 else Expert(coarse(expert.fc1), coarse(expert.fc2))
 
     def block(self, model: ModelConfig, index: int, slices: int) -> tuple[AttentionLayer, MlpLayer | MoeLayer]:
         """One transformer block; a dense MLP has that many slices."""
@@ -150,14 +153,29 @@ class Dice:
         return np.rint(self._rng.normal(0, BRANCH_STD, (model.tokens, model.dim))).astype(np.int16)
 
 
-def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0, routers: Routers = UNEVEN) -> Pathways:
-    """Pathways of a whole model with random weights.
+def coarse(layer: Linear) -> Linear:
+    """The same layer with 4-bit weights in units of 18: the largest stay within -7..7; sums mean what they meant."""
+    weight_MK = np.rint(layer.weight_MK / COARSE).astype(np.int8)
+    bias_M = np.rint(layer.bias_M / COARSE).astype(np.int32)
+    multiplier, shift = quantise_multiplier(COARSE * float(layer.multiplier_M[0]) / 2.0 ** float(layer.shift_M[0]))
+    count = len(bias_M)
+    return Linear(weight_MK, bias_M, np.full(count, multiplier, np.uint16), np.full(count, shift, np.uint8))
+
+
+def random_pathways(
+    model: ModelConfig,
+    hardware: HardwareConfig,
+    seed: int = 0,
+    routers: Routers = UNEVEN,
+    quant: QuantConfig = INT8,
+) -> Pathways:
+    """Pathways of a whole model with random weights; `quant` gives the width of the experts'.
 
     Raises:
         UserError: the model does not fit the hardware.
     """
     check_fits(model, hardware)
-    dice, slices = Dice(seed, routers), mlp_slices(model, hardware)
+    dice, slices = Dice(seed, routers, quant.expert_bits), mlp_slices(model, hardware)
     network = Network(
         patch=dice.linear(model.dim, 3 * model.patch**2, PIXEL_STD, RESIDUAL_STD),
         position_ND=dice.position(model),
@@ -168,18 +186,26 @@ def random_pathways(model: ModelConfig, hardware: HardwareConfig, seed: int = 0,
             for task in model.tasks
         },
     )
-    return compile_network(network, Config(model=model, hardware=hardware), dict.fromkeys(model.tasks, SCALES))
+    config = Config(model=model, hardware=hardware, quant=quant)
+    return compile_network(network, config, dict.fromkeys(model.tasks, SCALES))
 
 
-def random_moe(model: ModelConfig, hardware: HardwareConfig, seed: int = 0, routers: Routers = UNEVEN) -> Pathways:
-    """Pathways of a single MoE layer with random weights: LOAD, LAYER_NORM, MOE, STORE.
+def random_moe(
+    model: ModelConfig,
+    hardware: HardwareConfig,
+    seed: int = 0,
+    routers: Routers = UNEVEN,
+    quant: QuantConfig = INT8,
+) -> Pathways:
+    """Pathways of a single MoE layer with random weights: LOAD, LAYER_NORM, MOE, STORE; `quant` as above.
 
     Raises:
         UserError: the model does not fit the hardware.
     """
     check_fits(model, hardware)
-    config = Config(model=model, hardware=hardware)
-    return compile_moe(Dice(seed, routers).moe(model), config, dict.fromkeys(model.tasks, SCALES))
+    config = Config(model=model, hardware=hardware, quant=quant)
+    dice = Dice(seed, routers, quant.expert_bits)
+    return compile_moe(dice.moe(model), config, dict.fromkeys(model.tasks, SCALES))
 
 
 def random_image(model: ModelConfig, seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from m3vit.model.checkpoint import read_checkpoint
 from m3vit.model.config import DEMO, Config, SceneConfig, TrainConfig
 from m3vit.model.errors import UserError
 from m3vit.model.gain import SINGLE, VARIANTS, delta_m, gains, mean_and_spread, plan, relative_gain
+from m3vit.model.tasks import TASKS
 from m3vit.scripts.cli import build_app
 from m3vit.scripts.gain import task_gmac
 
@@ -81,13 +82,13 @@ def test_unequal_flops_are_refused() -> None:
 
 
 def test_gain_is_relative_to_the_mean_single_task_model_and_has_the_metrics_direction() -> None:
-    assert relative_gain("segmentation", 55, 50) == pytest.approx(10)
-    assert relative_gain("depth", 0.45, 0.5) == pytest.approx(10)
+    assert relative_gain(55, 50, True) == pytest.approx(10)
+    assert relative_gain(0.45, 0.5, False) == pytest.approx(10)
     values = {
         SINGLE: {0: {"segmentation": 40.0, "depth": 0.4}, 1: {"segmentation": 60.0, "depth": 0.6}},
         "dense": {0: {"segmentation": 60.0, "depth": 0.6}},
     }
-    result = gains(values, ("segmentation", "depth"))  # type: ignore[arg-type]
+    result = gains(values, {"segmentation": TASKS["segmentation"], "depth": TASKS["depth"]})  # type: ignore[arg-type]
     assert result["dense"][0] == pytest.approx({"segmentation": 20, "depth": -20})
     assert delta_m(result["dense"][0]) == pytest.approx(0)
     assert delta_m(result[SINGLE][0]) == pytest.approx(0)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from m3vit.model.accuracy import evaluate_int8, predict_int8, with_accuracy
+from m3vit.model.accuracy import Int8Predictor, evaluate_int8, with_accuracy
 from m3vit.model.calibrate import RESIDUAL, calibrate
 from m3vit.model.checkpoint import Checkpoint, write_checkpoint
 from m3vit.model.config import DEMO, Config, RouterKind
+from m3vit.model.datasets import SceneData
 from m3vit.model.errors import UserError
-from m3vit.model.heads import grid_to_map
-from m3vit.model.quantise import quantise
+from m3vit.model.heads import grid_to_map, upsample
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.model.vit import M3ViT, normalise_image
 from m3vit.scripts import cli
@@ -75,7 +76,7 @@ def model() -> M3ViT:
 
 @pytest.fixture(scope="module")
 def pathways(model: M3ViT, train: Split) -> Pathways:
-    return quantise(model, make_config(), train["image"][:8])
+    return quantise(model, make_config(), calibrate_units(model, make_config(), train["image"][:8]))
 
 
 @torch.no_grad()
@@ -103,7 +104,7 @@ def test_heads_are_close_on_unseen_images(model: M3ViT, pathways: Pathways, trai
 def test_other_routers(train: Split, router: RouterKind, renormalise: bool) -> None:
     config = make_config(router, renormalise)
     model = spread_out(config, seed=1)
-    pathways = quantise(model, config, train["image"][:8])
+    pathways = quantise(model, config, calibrate_units(model, config, train["image"][:8]))
     assert head_sqnr(model, pathways, train["image"][8:12], "depth") > 30
 
 
@@ -184,22 +185,24 @@ def test_ungated_expert_outputs_count_as_residual(train: Split) -> None:
 
 
 def test_quantising_is_deterministic(model: M3ViT, pathways: Pathways, train: Split) -> None:
-    again = quantise(model, make_config(), train["image"][:8])
+    again = quantise(model, make_config(), calibrate_units(model, make_config(), train["image"][:8]))
     np.testing.assert_array_equal(again.first.image, pathways.first.image)
 
 
-def test_predictions_have_the_models_shape(model: M3ViT, pathways: Pathways, train: Split) -> None:
-    images = train["image"][8:10]
-    with torch.no_grad():
-        expected = model(normalise_image(images), "segmentation")
-    prediction = predict_int8(pathways.task("segmentation"), images)
-    assert prediction.shape == expected.shape
-    assert sqnr_db(expected.double().numpy(), prediction.double().numpy()) > 30
+def test_predictions_are_the_executors(model: M3ViT, pathways: Pathways, train: Split) -> None:
+    """The batched predictor gives what the golden executor's head outputs become."""
+    images, pathway = train["image"][8:10], pathways.task("segmentation")
+    maps = [head_map(pathway, Executor(pathway).run(image.permute(1, 2, 0).numpy()).output_NC) for image in images]
+    expected = upsample(torch.from_numpy(np.stack(maps)).float(), DEMO.model.image_hw)
+    prediction = Int8Predictor(pathways)(images)["segmentation"]
+    assert prediction.shape == (2, 5, 64, 64)
+    torch.testing.assert_close(prediction, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_accuracy_is_measured_on_the_given_scenes(model: M3ViT, pathways: Pathways, train: Split) -> None:
-    measured = with_accuracy(pathways, model, train, train, limit=4)
-    assert evaluate_int8(pathways, train, limit=4) == {
+def test_accuracy_is_measured_on_the_first_images(model: M3ViT, pathways: Pathways) -> None:
+    data = SceneData(make_config(), progress=False)
+    measured = with_accuracy(pathways, model, data, limit=4)
+    assert evaluate_int8(pathways, [{name: tensor[:4] for name, tensor in data.val_split.items()}]) == {
         task: pathway.accuracy.int8 for task, pathway in measured.tasks.items() if pathway.accuracy
     }
     depth = measured.task("depth").accuracy
@@ -246,7 +249,8 @@ def test_a_model_without_weights_is_quantised() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    pathways = quantise(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))
+    black = torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8)
+    pathways = quantise(model, config, calibrate_units(model, config, black))
     assert not Executor(pathways.first).run(np.zeros((*config.model.image_hw, 3), np.uint8)).output_NC.any()
 
 
@@ -256,4 +260,4 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     with torch.no_grad():
         model.norm.weight[3] = torch.nan
     with pytest.raises(UserError, match=r"^the model has weights that are not finite numbers; train it again"):
-        quantise(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))
+        calibrate_units(model, config, torch.zeros(2, 3, *config.model.image_hw, dtype=torch.uint8))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from m3vit.model.config import DEMO, HARDWARE, MODELS, HardwareConfig
 from m3vit.model.errors import UserError
-from m3vit.model.quantise import quantise
+from m3vit.model.quantise import calibrate_units, quantise
 from m3vit.model.scenes import load_split
 from m3vit.scripts.cli import build_app
 from m3vit.sim.designs import write_design
@@ -42,9 +42,10 @@ def exported() -> dict[str, Pathways]:
     config = make_config()
     images = load_split(config.scenes, config.model.image_hw, "train", False)["image"][:8]
     model = spread_out(config)
+    units = calibrate_units(model, config, images)
     designs = {"narrow": NARROW, "wide": WIDE}
     return {
-        name: quantise(model, config.model_copy(update={"hardware": hardware}), images)
+        name: quantise(model, config.model_copy(update={"hardware": hardware}), units)
         for name, hardware in designs.items()
     }
 

@@ -372,9 +372,25 @@ def test_image_max_f_by_hand() -> None:
     assert math.isnan(ImageMaxF().value())
 
 
+def test_saliency_is_measured_as_the_datasets_literature_does() -> None:
+    """The two images of the test above; pooled over pixels the best F is another."""
+    target = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 255]]).view(2, 1, 1, 4)
+    prob = torch.tensor([[0.6, 0.6, 0.01, 0.01], [0.8, 0.1, 0.1, 0.9]]).view(2, 1, 1, 4)
+    values = {}
+    for info in (PASCAL_CONTEXT, SCENES):
+        metric = make_metric("saliency", info)
+        metric.update(prob.logit(), target)
+        values[info.name] = metric.value()
+    assert values["pascal_context"] == pytest.approx(75)
+    assert values["scenes"] == pytest.approx(100 * 1.3 * 1 * (1 / 3) / (0.3 * 1 + 1 / 3))  # the pixel of 0.8 alone
+
+
 def test_half_precision_outputs_are_summed_in_float32() -> None:
-    pred = torch.full((1, 1, 256, 256), 0.5, dtype=torch.bfloat16)
-    assert loss("depth", pred, torch.full((1, 1, 256, 256), 3.75)).item() == 0.5
+    pred = random_output("depth", 2, 32).bfloat16()
+    target = torch.full((2, 1, 32, 32), 3.0)
+    value = loss("depth", pred, target)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, loss("depth", pred.float(), target))
 
 
 def test_tasks_of_a_dataset() -> None:

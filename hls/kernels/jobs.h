@@ -119,7 +119,8 @@ Command expert_command(const State<C>& s, const Op& op, const Jobs& jobs, const 
   cmd.rows = is_queued ? s.queue_first[job + 1] - s.queue_first[job] : op.rows;
   cmd.chunks = ceil_div(is_first ? op.in_features : op.out_features, C::inputs);
   cmd.tiles = ceil_div(is_first ? op.out_features : op.in_features, C::lanes);
-  cmd.weight_word = is_first ? 0 : layer_words<C>(op.out_features, op.in_features);
+  cmd.nibbles = has_nibbles(op);
+  cmd.weight_word = is_first ? 0 : layer_words<C>(op.out_features, op.in_features, cmd.nibbles);
   return cmd;
 }
 

@@ -33,6 +33,7 @@ struct Command {
   uint16_t tiles;
   uint16_t first_tile;
   uint32_t weight_word;  ///< of the weight buffer
+  bool nibbles;          ///< 4-bit weights, two lanes in a word of the weight buffer
   uint16_t dim;          ///< channels of the residual stream
   uint16_t tokens, head_unit, head_units;
   uint8_t score_shift;
@@ -92,6 +93,19 @@ void take_records(const Word<C>& word, const int index, Channel channel[C::lanes
   }
 }
 
+/// Weights of an even or odd lane from a word of 4-bit weights (sim/layout.py).
+template <class C>
+Word<C> nibbles_of(const Word<C>& pair, const bool odd) {
+#pragma HLS INLINE
+  Word<C> word;
+  for (int b = 0; b < C::inputs; ++b) {
+#pragma HLS UNROLL
+    const int nibble = (uint8_t(pair.byte[b]) >> (odd ? 4 : 0)) & 0xF;
+    word.byte[b] = int8_t(nibble < 8 ? nibble : nibble - 16);
+  }
+  return word;
+}
+
 /// One step of loading the weights of a pass into the registers `side` (weights) and `tile_side` (channels).
 template <class C>
 void load_step(const State<C>& s, const Word<C> buffer[C::stream_words], const Command& cmd, const int tile,
@@ -101,9 +115,11 @@ void load_step(const State<C>& s, const Word<C> buffer[C::stream_words], const C
   if (cmd.weights == kBuffered) {
     const int records = chunk == 0 ? Sizes<C>::record_words : 0;
     if (step >= records + C::lanes) return;
-    const Word<C> word = buffer[address++];
+    const Word<C> word = buffer[address];
+    const int lane = step - records;
     if (step < records) take_records<C>(word, step, r.channel[tile_side]);
-    else r.weight[side][step - records] = word;
+    else r.weight[side][lane] = cmd.nibbles ? nibbles_of<C>(word, lane % 2 == 1) : word;
+    if (step < records || !cmd.nibbles || lane % 2 == 1) ++address;
   } else if (cmd.weights == kKeys) {
     if (step >= C::lanes) return;
     const int token = tile * C::lanes + step;

@@ -32,6 +32,7 @@ constexpr int kMaxOps = 128;
 constexpr int kFirstOpcode = 1;
 constexpr int kLastOpcode = 10;
 constexpr int kRenormalise = 1;
+constexpr int kExperts4bit = 2;
 constexpr int kUnitBytes = 32;
 constexpr int kWordBytes = 64;
 constexpr int kStripeBytes = 1024;

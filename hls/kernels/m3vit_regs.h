@@ -38,7 +38,7 @@
 namespace m3vit {
 
 constexpr uint32_t kIdValue = 0x4D335631;  ///< of ID
-constexpr uint32_t kHardwareVersion = 3;  ///< of VERSION [7:0]
+constexpr uint32_t kHardwareVersion = 4;  ///< of VERSION [7:0]
 constexpr uint32_t kProgramVersion = 2;  ///< of VERSION [15:8] and of every operation
 constexpr uint32_t kBackendHls = 1;  ///< of VERSION [23:16]
 constexpr uint32_t kTaskSlots = 16;  ///< entries of TASK_TABLE: byte offset of the program, number of operations

@@ -47,17 +47,22 @@ inline Op decode(const DramWord& bytes) {
   return op;
 }
 
-/// Words of a packed linear layer (sim/layout.py stream_words).
+/// Whether the experts have 4-bit weights.
+inline bool has_nibbles(const Op& op) { return (op.flags & kExperts4bit) != 0; }
+
+/// Words of a packed linear layer, with 4-bit weights if `nibbles` (sim/layout.py stream_words).
 template <class C>
-uint32_t layer_words(const int out_features, const int in_features) {
-  return uint32_t(ceil_div(out_features, C::lanes))
-         * (Sizes<C>::record_words + ceil_div(in_features, C::inputs) * C::lanes);
+uint32_t layer_words(const int out_features, const int in_features, const bool nibbles = false) {
+  const uint32_t weights = ceil_div(in_features, C::inputs) * C::lanes;
+  return uint32_t(ceil_div(out_features, C::lanes)) * (Sizes<C>::record_words + (nibbles ? weights / 2 : weights));
 }
 
 /// Words of a packed expert, or of a slice of a dense MLP: fc1 directly followed by fc2.
 template <class C>
 uint32_t expert_words(const Op& op) {
-  return layer_words<C>(op.out_features, op.in_features) + layer_words<C>(op.in_features, op.out_features);
+  const bool nibbles = has_nibbles(op);
+  return layer_words<C>(op.out_features, op.in_features, nibbles)
+         + layer_words<C>(op.in_features, op.out_features, nibbles);
 }
 
 inline bool is_multiple(const uint32_t size, const uint32_t unit, const uint32_t limit) {
@@ -110,7 +115,7 @@ bool attention_fits(const Op& op, const Context& context) {
          && op.in_features == context.before.out_features && op.out_features == context.dim;
 }
 
-/// Whether the sizes of an operation fit the hardware, each other and the operations before.
+/// Whether the sizes of an operation fit the hardware, each other and the operations before, and its flags are known.
 template <class C>
 bool sizes_fit(const Op& op, const Context& context) {
   const bool rows = op.rows > 1 && op.rows <= C::max_tokens && (context.is_first || op.rows == context.rows);
@@ -119,6 +124,7 @@ bool sizes_fit(const Op& op, const Context& context) {
   const bool hidden = is_multiple(op.out_features, C::inputs, C::max_hidden) && op.experts != 0
                       && op.experts <= kMaxExperts && expert_words<C>(op) <= uint32_t(C::stream_words);
   const bool after_head = context.before.opcode == kHead;
+  if ((op.flags & ~(op.opcode == kMoe ? kRenormalise | kExperts4bit : 0)) != 0) return false;
   switch (op.opcode) {
     case kPatchEmbed: return rows && image_fits<C>(op) && is_multiple(op.out_features, kUnitBytes, C::max_dim);
     case kLoad:

@@ -20,7 +20,8 @@ from m3vit.model.calibrate import RESIDUAL, Calibration, observed
 from m3vit.model.config import HARDWARE, UNIT_BYTES, Config, HardwareConfig, ModelConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.model.moe import MoE, MultiRouter, TaskConditionedRouter
-from m3vit.model.quantise import INT16_MAX, Quantiser
+from m3vit.model.quantise import Quantiser
+from m3vit.model.units import INT16_MAX, choose_mlp
 from m3vit.model.vit import M3ViT, MoEBlock
 from m3vit.sim.capacity import check_fits
 from m3vit.sim.golden.arith import saturate
@@ -95,7 +96,8 @@ def compile_block(
     unit = 2.0**-fraction
     block = model.blocks[LAYER]
     assert isinstance(block, MoEBlock)
-    integers = Quantiser(model, calibration, unit, slices=1).moe(block, f"blocks.{LAYER}")
+    units = choose_mlp(calibration, f"blocks.{LAYER}", (task,))
+    integers = Quantiser(model, unit, slices=1).moe(block, units)
     scales = {task: Scales(residual=unit, output=unit)}
     return compile_moe(integers, config, scales).task(task), fraction
 

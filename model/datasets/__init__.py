@@ -108,8 +108,11 @@ class SceneData:
             yield {name: tensor[start : start + batch] for name, tensor in self.val_split.items()}
 
     def targets(self, count: int) -> Split:
-        """The first `count` training scenes."""
-        return {name: tensor[:count] for name, tensor in self.train_split.items()}
+        """The first `count` training scenes, alone if no others were needed yet."""
+        if "train_split" in vars(self):
+            return {name: tensor[:count] for name, tensor in self.train_split.items()}
+        few = self._config.scenes.model_copy(update={"train_size": min(count, self.size)})
+        return scenes.load_split(few, self._config.model.image_hw, "train", self._progress)
 
 
 def open_data(config: Config, progress: bool) -> Data:

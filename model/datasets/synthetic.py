@@ -30,6 +30,8 @@ STREET = 5.0
 """A scene is written to Cityscapes as if it were this many times as large: 16 bits of disparity begin at 1.85 m."""
 CONTEXT_LABELS = (158, 440, 37, 360, 284)
 """Labels of PASCAL-Context for the scenes' classes: floor, wall, box, sky (without normals), person."""
+DOG = 12
+"""PASCAL VOC's number of a class whose parts share names with a person's."""
 PARTS = ("head", "torso", "luarm", "rhand", "luleg", "lfoot")
 
 Writer = Callable[[Path, SplitName, int, Scene], str]
@@ -118,13 +120,14 @@ def write_pascal_context(root: Path, split: SplitName, index: int, scene: Scene)
 
 
 def _annotation(scene: Scene, persons: bool) -> dict[str, object]:
-    """PASCAL-Part's structure: one person whose parts are stripes, and a thing that is no person."""
+    """PASCAL-Part's structure: a dog with a head, and one person whose parts are stripes."""
     rows = np.arange(scene.image.shape[0])[:, None] * len(PARTS) // scene.image.shape[0]
     body = np.broadcast_to(scene.saliency > 0, scene.saliency.shape)
     parts = [{"part_name": part, "mask": (body & (rows == i)).astype(np.uint8)} for i, part in enumerate(PARTS)]
-    thing = {"class": "bottle", "class_ind": 5, "mask": scene.edges, "parts": np.array([])}
+    head = _structs([{"part_name": "head", "mask": scene.edges}])
+    dog = {"class": "dog", "class_ind": DOG, "mask": scene.edges, "parts": head}
     person = {"class": "person", "class_ind": PERSON, "mask": body.astype(np.uint8), "parts": _structs(parts)}
-    return {"imname": "synthetic", "objects": _structs([thing, person] if persons else [thing])}
+    return {"imname": "synthetic", "objects": _structs([dog, person] if persons else [dog])}
 
 
 def _structs(entries: list[dict[str, object]]) -> Array:

@@ -202,18 +202,18 @@ class Executor:
         """The factors of a LAYER_NORM operation."""
         return Norm(Requant(*op.operands[:2]), self.pathway.image[op.table : op.table + op.in_features])
 
-    def _linear(self, offset: int, out_features: int, in_features: int) -> Linear:
+    def _linear(self, offset: int, out_features: int, in_features: int, bits: int = 8) -> Linear:
         key = (offset, out_features, in_features)
         if key not in self._layers:
             hardware = self.pathway.config.hardware
-            self._layers[key] = unpack_linear(self.pathway.image[offset:], out_features, in_features, hardware)
+            self._layers[key] = unpack_linear(self.pathway.image[offset:], out_features, in_features, hardware, bits)
         return self._layers[key]
 
     def _expert(self, op: Op, expert: int) -> Expert:
-        dim, hidden = op.in_features, op.out_features
+        dim, hidden, bits = op.in_features, op.out_features, op.expert_bits
         first = op.expert_base + expert * op.expert_stride
-        second = first + linear_bytes(hidden, dim, self.pathway.config.hardware)
-        return Expert(self._linear(first, hidden, dim), self._linear(second, dim, hidden))
+        second = first + linear_bytes(hidden, dim, self.pathway.config.hardware, bits)
+        return Expert(self._linear(first, hidden, dim, bits), self._linear(second, dim, hidden, bits))
 
 
 def source_format(first: Op) -> tuple[tuple[int, ...], type[np.uint8] | type[np.int16]]:

@@ -19,7 +19,7 @@ class Linear:
     """An integer linear layer of M output and K input channels.
 
     Attributes:
-        weight_MK: int8, symmetric per output channel, -127..127.
+        weight_MK: int8, symmetric per output channel, -127..127; of experts with 4-bit weights -7..7.
         bias_M: int32 in accumulator units.
         multiplier_M: uint16 requantisation multipliers.
         shift_M: uint8 requantisation shifts, 1..MAX_SHIFT.

@@ -83,6 +83,7 @@ class Command:
         norm: LayerNorm before it.
         source: when its input or its table is there.
         gelu: its results pass the GELU table.
+        nibbles: its weights have 4 bits, and each word of the stream holds two lanes.
     """
 
     op: int
@@ -94,6 +95,7 @@ class Command:
     norm: NormStart | None = None
     source: float = 0.0
     gelu: bool = False
+    nibbles: bool = False
 
 
 @dataclass
@@ -180,8 +182,10 @@ class Engine:
             accept: the consumer of its results, if it is slower than the engine.
         """
         turn = self._turn(command, pushed)
-        rows, lanes, last_chunk = command.rows, self.lanes, command.chunks - 1
+        rows, last_chunk = command.rows, command.chunks - 1
         arrive, pop = arrive or self.stream.arrive, self.stream.pop if arrive is None else _nothing
+        load = self._load_nibbles if command.nibbles else self._load
+        period = 2 if command.nibbles else 1
         loaded = max(start, self.fed + 3, pushed + 3) - 1
         gate, settled = self._gates(command)
         for tile in range(command.tiles):
@@ -189,13 +193,12 @@ class Engine:
             pop(loaded - 1)
             for chunk in range(command.chunks):
                 begin = max(loaded, self._taken) + 1
-                visible = arrive(lanes) + STREAM_LATENCY
-                loaded = max(begin + lanes - 1, visible)
-                pop(loaded)
+                loaded, visible = load(begin, arrive)
+                pop(loaded, period)
                 opened = gate if tile == 0 else 0.0
                 if tile == 0 and command.fence is Fence.LAST:
                     opened = max(gate, self.quiet if chunk == last_chunk else settled)
-                first = self._pass(turn, rows, max(begin + lanes - ACT_LATENCY, visible), opened)
+                first = self._pass(turn, rows, max(loaded - ACT_LATENCY + 1, visible), opened)
                 if tile == 0 and chunk == 0 and command.norm:
                     self._follow_norm(turn, command.norm)
             if accept:
@@ -205,6 +208,17 @@ class Engine:
         self._finish(turn, command.drain)
         if command.gelu:
             self.gelu_free = self.issued + OUTPUT_LATENCY
+
+    def _load(self, begin: float, arrive: Arrive) -> tuple[float, float]:
+        """A tile whose first word can be taken at `begin`: when its last lane is loaded, its last word visible."""
+        visible = arrive(self.lanes) + STREAM_LATENCY
+        return max(begin + self.lanes - 1, visible), visible
+
+    def _load_nibbles(self, begin: float, arrive: Arrive) -> tuple[float, float]:
+        """The same with 4-bit weights: a word stays for two lanes, so words may come faster than they leave."""
+        first = max(begin, arrive(1) + STREAM_LATENCY)
+        visible = arrive(self.lanes // 2 - 1) + STREAM_LATENCY
+        return max(first + self.lanes - 1, visible + 1), visible
 
     def scores(self, op: int, rows: int, tiles: int, units: int, fence: Fence, pushed: float) -> None:
         """Queries times keys: every tile is fetched from the key-value buffer, a unit per cycle.
@@ -322,5 +336,5 @@ class Engine:
         self._fed.append(time)
 
 
-def _nothing(_: float) -> None:
+def _nothing(_: float, __: int = 1) -> None:
     """Words that come from elsewhere leave no room in the stream."""

@@ -199,7 +199,7 @@ class Executor:
     def _mlp(self, index: int, op: Op) -> None:
         source, norm = self.gelu_table(index), self.norm()
         for _ in range(op.experts):
-            self.loader.stream_job(index, expert_words(op.in_features, op.out_features, self.hardware))
+            self.loader.stream_job(index, expert_words(op.in_features, op.out_features, self.hardware, op.expert_bits))
             self.expert(index, op, op.rows, self.push(), source, norm)
             self.loader.done()
             norm = None
@@ -226,11 +226,11 @@ class Executor:
             arrive: the words' arrival in place of the stream's.
         """
         hidden, dim = op.out_features, op.in_features
-        inputs, lanes = self.hardware.inputs, self.hardware.lanes
-        first = Command(
-            index, rows, ceil_div(dim, inputs), ceil_div(hidden, lanes), norm=norm, source=source, gelu=True
-        )
-        second = Command(index, rows, ceil_div(hidden, inputs), ceil_div(dim, lanes), RESIDUAL_DRAIN, Fence.LAST)
+        inputs, lanes, nibbles = self.hardware.inputs, self.hardware.lanes, op.expert_bits == 4
+        chunks, tiles = ceil_div(dim, inputs), ceil_div(hidden, lanes)
+        first = Command(index, rows, chunks, tiles, norm=norm, source=source, gelu=True, nibbles=nibbles)
+        chunks, tiles = ceil_div(hidden, inputs), ceil_div(dim, lanes)
+        second = Command(index, rows, chunks, tiles, RESIDUAL_DRAIN, Fence.LAST, nibbles=nibbles)
         self.engine.linear(first, pushed, self.loader.seek, arrive)
         pushed = self.push()
         self.engine.linear(second, pushed, 0.0, arrive)

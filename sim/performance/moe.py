@@ -40,7 +40,7 @@ class MoeLayer:
     def __init__(self, executor: Executor, index: int, op: Op) -> None:
         self._run, self._index, self._op = executor, index, op
         self._lengths = executor.routing.queue_lengths(index)
-        self._words = expert_words(op.in_features, op.out_features, executor.hardware)
+        self._words = expert_words(op.in_features, op.out_features, executor.hardware, op.expert_bits)
         self._guess = op.experts * GUESS_TOKENS <= op.rows * op.top_k and not (
             executor.loader.wait or executor.experts_on_chip
         )

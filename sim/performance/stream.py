@@ -28,6 +28,7 @@ class Stream:
         self._pushed = 0.0
         self._ends: list[int] = [0]
         self._pops: list[float] = [0.0]
+        self._periods: list[int] = [1]
         self._dropped: set[int] = set()  # chunks whose words all left in one cycle
 
     def begin(self, request: float, words: int) -> float:
@@ -44,10 +45,11 @@ class Stream:
         self._pushed = max(delivered, self._pushed + words)
         return self._pushed
 
-    def pop(self, time: float) -> None:
-        """All words that have arrived were taken, the last one at `time`."""
+    def pop(self, time: float, period: int = 1) -> None:
+        """All words that have arrived were taken `period` cycles apart, the last one at `time`."""
         self._ends.append(self._position)
         self._pops.append(time)
+        self._periods.append(period)
 
     def drop(self, time: float) -> None:
         """All words that have arrived were skipped at `time`."""
@@ -61,4 +63,5 @@ class Stream:
         index = bisect_left(self._ends, position)
         if index in self._dropped:
             return self._pops[index] + 1, 0
-        return self._pops[index] - (self._ends[index] - position) + 1, 1
+        period = self._periods[index]
+        return self._pops[index] - period * (self._ends[index] - position) + 1, period

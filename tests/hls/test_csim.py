@@ -103,7 +103,7 @@ def test_random_networks(model: ModelConfig, seed: int, board: HlsBoard, tmp_pat
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=layers(), seed=st.integers(0, 1 << 30))
 def test_random_moe_layers(case: Layers, seed: int, board: HlsBoard, tmp_path: Path) -> None:
-    check(board, favouring_layers(case.model, seed, case.count, case.favourite), fresh(tmp_path))
+    check(board, favouring_layers(case.model, seed, case.count, case.favourite, case.quant), fresh(tmp_path))
 
 
 def fresh(folder: Path) -> Path:

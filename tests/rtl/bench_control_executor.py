@@ -27,9 +27,9 @@ SHORT_BLOCK = 96
 """Fewer rows could overtake their scores in the engine."""
 COMMAND = {
     "kind": 3, "op": 7, "rows": 13, "first": 13, "dest_first": 13, "k_chunks": 8, "m_tiles": 10, "source": 3, "dest": 3,
-    "fence": 2, "norm": 2, "bank": 1, "seek": 1, "expert": 10, "expert_words": 26, "pitch": 8, "word": 8, "sub": 2,
-    "dest_pitch": 8, "dest_word": 8, "dest_sub": 4, "split": 10, "head_tiles": 4, "split_pitch": 8, "keys": 13,
-    "key_unit": 8, "units": 3, "score_shift": 5, "multiplier": 16, "shift": 6,
+    "fence": 2, "norm": 2, "bank": 1, "seek": 1, "nibbles": 1, "expert": 10, "expert_words": 26, "pitch": 8, "word": 8,
+    "sub": 2, "dest_pitch": 8, "dest_word": 8, "dest_sub": 4, "split": 10, "head_tiles": 4, "split_pitch": 8,
+    "keys": 13, "key_unit": 8, "units": 3, "score_shift": 5, "multiplier": 16, "shift": 6,
 }  # fmt: skip
 """Fields of command_t and their widths."""
 NORM = {"rows": 13, "tiles": 8, "dim": 16, "pitch": 8, "multiplier": 16, "shift": 6}
@@ -96,7 +96,7 @@ class Golden:
         return {
             "kind": Kind.LINEAR, "rows": op.rows, "first": 0, "dest_first": 0, "k_chunks": self.words(op.in_features),
             "m_tiles": self.tiles(op.out_features), "source": Source.X, "pitch": self.words(op.in_features),
-            "dest_word": 0, "dest_sub": 0,
+            "dest_word": 0, "dest_sub": 0, "nibbles": 0,
         }  # fmt: skip
 
     def layer(self, op: Op, norm: int) -> Command:
@@ -161,14 +161,15 @@ class Golden:
         yield self.dense(op) | {"dest": Dest.GELU, "dest_pitch": hidden, "fence": Fence.NONE} | first
         yield {
             "kind": Kind.LINEAR, "rows": first.get("rows", op.rows), "first": 0, "dest_first": 0, "k_chunks": hidden,
-            "m_tiles": self.tiles(op.in_features), "source": Source.HIDDEN, "dest": dest, "pitch": hidden,
+            "nibbles": 0, "m_tiles": self.tiles(op.in_features), "source": Source.HIDDEN, "dest": dest, "pitch": hidden,
             "dest_pitch": op.in_features // UNIT_BYTES, "dest_word": 0, "dest_sub": 0,
             "fence": Fence.LAST, "norm": Norm.NONE,
         }  # fmt: skip
 
     def experts(self, op: Op, queues: list[Queue]) -> Iterator[Command]:
         """A pass for each queue; what was loaded in vain is dropped at the end."""
-        words = expert_words(op.in_features, op.out_features, self.hardware)
+        words = expert_words(op.in_features, op.out_features, self.hardware, op.expert_bits)
+        nibbles = {"nibbles": int(op.expert_bits == 4)}
         in_order = not self.mode & Mode.TOKEN_ORDER
         for queue in queues:
             first = {
@@ -178,10 +179,11 @@ class Golden:
                 "norm": Norm.NONE,
                 "seek": in_order,
             }
+            first |= nibbles
             if in_order:
                 first |= {"expert": queue.expert, "expert_words": words}
             up, down = self.pair(op, first, Dest.COMBINE)
-            yield from (up, down | {"bank": queue.bank})
+            yield from (up, down | {"bank": queue.bank} | nibbles)
         if in_order:
             yield {"kind": Kind.DROP, "expert_words": words}
 

@@ -59,7 +59,7 @@ class Layer:
     def __init__(self, op: Op, index: int, hardware: HardwareConfig, dice: Dice) -> None:
         rng = dice.random
         self.op, self.index, self.waiting = op, index, list(plain_jobs(op, index, hardware))
-        self.words = expert_bytes(op.in_features, op.out_features, hardware) // WORD_BYTES
+        self.words = expert_bytes(op.in_features, op.out_features, hardware, op.expert_bits) // WORD_BYTES
         self.guessed = op.experts * GUESS_TOKENS <= op.rows * op.top_k
         count = rng.choice([1, max(op.experts // 3, 1), op.experts])
         self.used = set(rng.sample(range(op.experts), count)) if op.opcode is Opcode.MOE else set(range(op.experts))

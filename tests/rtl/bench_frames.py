@@ -126,7 +126,8 @@ def bytes_read(op: Op, count: Counters) -> int:
             return table_bytes(GELU_BYTES, HARDWARE) + op.experts * expert_bytes(narrow, wide, HARDWARE)
         case Opcode.MOE:
             router = layer_bytes(op.experts, narrow, HARDWARE)
-            return table_bytes(GELU_BYTES, HARDWARE) + router + count.loads * expert_bytes(narrow, wide, HARDWARE)
+            expert = expert_bytes(narrow, wide, HARDWARE, op.expert_bits)
+            return table_bytes(GELU_BYTES, HARDWARE) + router + count.loads * expert
     return 0
 
 
@@ -154,7 +155,7 @@ def row_words(step: Step) -> int:
 @on_host
 def counters(host: Host) -> None:
     """Nothing is read, written or multiplied twice, and every cycle belongs to an operation."""
-    for case in ("small", "wide", "moe", "narrow"):
+    for case in ("small", "wide", "moe", "narrow", "four bits, narrow"):
         host.load(case)
         for task in host.pathways.tasks:
             cycles, golden, counts = host.clean(task), host.golden(task), host.counters(task)
@@ -176,7 +177,7 @@ def counters(host: Host) -> None:
 @on_host
 def schedules(host: Host) -> None:
     """Every combination of MODE gives the same integers; the accelerator's own is the fastest of those compared."""
-    for case in ("small", "wide", "narrow", "least"):
+    for case in ("small", "wide", "narrow", "least", "four bits"):
         host.load(case)
         cycles = {}
         for bits in range(16):
@@ -190,7 +191,7 @@ def schedules(host: Host) -> None:
 @on_host
 def token_order(host: Host) -> None:
     """The cache baseline visits an expert per token and choice, and loads what a cache of 1, 3 and 4 experts misses."""
-    for case in ("small", "narrow", "least"):
+    for case in ("small", "narrow", "least", "four bits, narrow"):
         host.load(case)
         host.accelerator.mode = Mode.TOKEN_ORDER
         host.clean(limit=SLOW)

@@ -8,7 +8,7 @@ from typing import get_args
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from m3vit.model.config import DEMO, UNIT_BYTES, ModelConfig, TaskName
+from m3vit.model.config import DEMO, UNIT_BYTES, ModelConfig, QuantConfig, TaskName
 from m3vit.model.errors import UserError
 from m3vit.sim.capacity import check_fits
 from rtl.frames import HARDWARE
@@ -48,6 +48,11 @@ def models(draw: st.DrawFn) -> ModelConfig:
     return model
 
 
+def quants() -> st.SearchStrategy[QuantConfig]:
+    """Experts of both widths."""
+    return st.sampled_from((QuantConfig(), QuantConfig(expert_bits=4)))
+
+
 @dataclass(frozen=True)
 class Layers:
     """MoE layers between LOAD and STORE.
@@ -56,11 +61,13 @@ class Layers:
         model: their sizes.
         count: how many layers.
         favourite: all tokens go to the top_k experts from this one on; None leaves them to their taste.
+        quant: width of the experts' weights.
     """
 
     model: ModelConfig
     count: int
     favourite: int | None
+    quant: QuantConfig
 
 
 @st.composite
@@ -77,4 +84,4 @@ def layers(draw: st.DrawFn) -> Layers:
         "expert_hidden": draw(st.sampled_from((HARDWARE.inputs, drawn.expert_hidden))),
         "experts": experts, "top_k": top_k,
     }  # fmt: skip
-    return Layers(drawn.model_copy(update=sizes), draw(st.integers(1, 2)), favourite)
+    return Layers(drawn.model_copy(update=sizes), draw(st.integers(1, 2)), favourite, draw(quants()))

@@ -27,9 +27,9 @@ BITS = {DST_GELU: 10, DST_QKV: 8, DST_ATTENTION: 8}
 SHIFTS = {16: (14, 24), 10: (20, 28), 8: (22, 30)}
 COMMAND = {
     "kind": 3, "op": 7, "rows": 13, "first": 13, "dest_first": 13, "k_chunks": 8, "m_tiles": 10, "source": 3, "dest": 3,
-    "fence": 2, "norm": 2, "bank": 1, "seek": 1, "expert": 10, "expert_words": 26, "pitch": 8, "word": 8, "sub": 2,
-    "dest_pitch": 8, "dest_word": 8, "dest_sub": 4, "split": 10, "head_tiles": 4, "split_pitch": 8, "keys": 13,
-    "key_unit": 8, "units": 3, "score_shift": 5, "multiplier": 16, "shift": 6,
+    "fence": 2, "norm": 2, "bank": 1, "seek": 1, "nibbles": 1, "expert": 10, "expert_words": 26, "pitch": 8, "word": 8,
+    "sub": 2, "dest_pitch": 8, "dest_word": 8, "dest_sub": 4, "split": 10, "head_tiles": 4, "split_pitch": 8,
+    "keys": 13, "key_unit": 8, "units": 3, "score_shift": 5, "multiplier": 16, "shift": 6,
 }  # fmt: skip
 REQUEST = (3, 1, 13, 8, 8, 2, 3, 13, 1, 16, 6)
 TAG = (7, 13, 13, 10, 8, 4, 8, 3, 1, 1, 1)
@@ -42,8 +42,11 @@ def ceil_div(value: int, unit: int) -> int:
     return -(-value // unit)
 
 
-def stream_words(layer: Linear, lanes: int, inputs: int) -> list[int]:
-    """Words of a layer in stream order: per tile the channel records, then per chunk a word for each channel."""
+def stream_words(layer: Linear, lanes: int, inputs: int, nibbles: bool = False) -> list[int]:
+    """Words of a layer in stream order: per tile the channel records, then per chunk a word for each channel.
+
+    With 4-bit weights (`nibbles`) two words after each other become one: the first in the low halves of its bytes.
+    """
     out_features, in_features = layer.weight_MK.shape
     tiles, chunks = ceil_div(out_features, lanes), ceil_div(in_features, inputs)
     weight = np.zeros((tiles * lanes, chunks * inputs), np.int8)
@@ -58,14 +61,20 @@ def stream_words(layer: Linear, lanes: int, inputs: int) -> list[int]:
         records = record[tile * lanes : (tile + 1) * lanes].reshape(-1)
         words += word_ints(np.pad(records, (0, -len(records) % inputs)), inputs)
         block = weight[tile * lanes : (tile + 1) * lanes].reshape(lanes, chunks, inputs).transpose(1, 0, 2)
+        if nibbles:
+            block = block[:, 0::2] % 16 + block[:, 1::2] % 16 * 16
         words += word_ints(np.ascontiguousarray(block).view(np.uint8), inputs)
     return words
 
 
-def draw_layer(rng: np.random.Generator, out_features: int, in_features: int, bits: int) -> Linear:
+def draw_layer(
+    rng: np.random.Generator, out_features: int, in_features: int, bits: int, nibbles: bool = False
+) -> Linear:
     """Weights and biases of full range, requantised to values that sometimes saturate `bits` bits."""
     weight_MK = rng.integers(-127, 128, (out_features, in_features), np.int8)
-    if rng.integers(0, 4) == 0:
+    if nibbles:
+        weight_MK = rng.integers(-8, 8, (out_features, in_features), np.int8)
+    elif rng.integers(0, 4) == 0:
         values = [-127, 127, 0, 1, -1, 50] if rng.integers(0, 2) else [-127]
         weight_MK = rng.choice(values, (out_features, in_features)).astype(np.int8)
     return Linear(
@@ -151,6 +160,7 @@ class Plan:
         **values: int,
     ) -> npt.NDArray[np.int64]:
         """A layer; returns what it computes."""
+        nibbles = bool(values.get("nibbles"))
         out_features, in_features = layer.weight_MK.shape
         tiles = ceil_div(out_features, self.lanes)
         out_NM = linear(x_NK, layer, BITS.get(dest, 16))
@@ -163,12 +173,12 @@ class Plan:
         )
         padded_NM = np.pad(out_NM, ((0, 0), (0, tiles * self.lanes - out_features)))
         self.works.append(Work(command, padded_NM, place))
-        self.words += stream_words(layer, self.lanes, self.inputs)
+        self.words += stream_words(layer, self.lanes, self.inputs, nibbles)
         return out_NM
 
-    def layer(self, out_features: int, in_features: int, bits: int) -> Linear:
+    def layer(self, out_features: int, in_features: int, bits: int, nibbles: bool = False) -> Linear:
         """Random layer."""
-        return draw_layer(self.rng, out_features, in_features, bits)
+        return draw_layer(self.rng, out_features, in_features, bits, nibbles)
 
     def norm(self, x_ND: Int8s) -> None:
         """LayerNorm unit: the bench delivers x_ND when it has started."""
@@ -288,8 +298,8 @@ class Plan:
             )  # fmt: skip
 
     def moe(self, tokens: int, dim: int, hidden: int, experts: int) -> None:
-        """Router and the experts that have tokens; others are in the stream as well."""
-        rng, lanes, inputs = self.rng, self.lanes, self.inputs
+        """Router and the experts that have tokens, others are in the stream as well; every other time in 4 bits."""
+        rng, lanes, inputs, nibbles = self.rng, self.lanes, self.inputs, bool(self.rng.integers(0, 2))
         x_ND = draw_x(rng, tokens, dim)
         self.norm(x_ND)
         table = self.gelu()
@@ -297,8 +307,8 @@ class Plan:
         loaded = sorted(rng.choice(experts, int(rng.integers(1, experts + 1)), replace=False).tolist())
         used = [expert for expert in loaded if rng.integers(0, 2)]
         for index, expert in enumerate(loaded):
-            first, second = self.layer(hidden, dim, 10), self.layer(dim, hidden, 16)
-            words = stream_words(first, lanes, inputs) + stream_words(second, lanes, inputs)
+            first, second = self.layer(hidden, dim, 10, nibbles), self.layer(dim, hidden, 16, nibbles)
+            words = stream_words(first, lanes, inputs, nibbles) + stream_words(second, lanes, inputs, nibbles)
             self.segments.append(join((0, 1), (expert, 10)))
             if expert not in used:
                 self.words += words
@@ -308,11 +318,11 @@ class Plan:
             self.queues.append((bank, queue))
             pre_NM = self.linear(
                 x_ND[queue], first, DST_GELU, source=SRC_QUEUE, bank=bank, seek=1, expert=expert,
-                expert_words=len(words), dest_pitch=self.pitch(hidden),
+                expert_words=len(words), dest_pitch=self.pitch(hidden), nibbles=int(nibbles),
             )  # fmt: skip
             self.linear(
                 gelu(pre_NM, table), second, DST_COMBINE, source=SRC_HIDDEN, bank=bank, fence=FENCE_LAST,
-                dest_pitch=dim // UNIT,
+                dest_pitch=dim // UNIT, nibbles=int(nibbles),
             )  # fmt: skip
         self.segments.append(join((1, 1), (0, 10)))
         self.push(kind=DROP, expert_words=len(words))

@@ -33,7 +33,8 @@ class Cache:
 def token_order_loads(step: Step, hardware: HardwareConfig) -> int:
     """How many experts a MOE operation loads in ModeTokenOrder: token by token, the experts of each ascending."""
     op = step.op
-    cache, loads = Cache(hardware.stream_words, expert_words(op.in_features, op.out_features, hardware)), 0
+    words = expert_words(op.in_features, op.out_features, hardware, op.expert_bits)
+    cache, loads = Cache(hardware.stream_words, words), 0
     for token in range(op.rows):
         for queue in step.queues:
             if token in queue.token_Q and cache.find(queue.expert) is None:

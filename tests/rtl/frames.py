@@ -5,12 +5,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from m3vit.model.config import DEMO, Config, HardwareConfig, ModelConfig
+from m3vit.model.config import DEMO, Config, HardwareConfig, ModelConfig, QuantConfig
 from m3vit.sim.cosim import DRAM_VARIABLE
 from m3vit.sim.golden.linear import gelu_table
-from m3vit.sim.network import ImageCompiler
+from m3vit.sim.network import INT8, ImageCompiler
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.synthetic import OCTAVE, SCALES, Dice, random_pathways
 
@@ -35,9 +36,13 @@ NARROW = SMALL.model_copy(update={"experts": 24, "top_k": 5, "expert_hidden": 64
 """One word of hidden channels: the second layer of an expert needs the first one's very last results."""
 
 
-def moe_layers(model: ModelConfig, seed: int) -> Pathways:
+INT4 = QuantConfig(expert_bits=4)
+
+
+def moe_layers(model: ModelConfig, seed: int, quant: QuantConfig = INT8) -> Pathways:
     """LOAD, two MoE layers with different GELU tables, STORE. The first two tasks have equal routers."""
-    dice, config = Dice(seed), Config(model=model, hardware=HARDWARE)
+    dice = Dice(seed, expert_bits=quant.expert_bits)
+    config = Config(model=model, hardware=HARDWARE, quant=quant)
     compiler = ImageCompiler(config)
     compiler.load()
     for index, table in enumerate((gelu_table(1 / 96, 4 / 127), gelu_table(1 / 40, 5 / 127, 11))):
@@ -53,9 +58,12 @@ FAVOUR_OCTAVES = 32.0
 """How far the logits of favourite experts lie above the others: beyond any token's taste."""
 
 
-def favouring_layers(model: ModelConfig, seed: int, layers: int, favourite: int | None) -> Pathways:
+def favouring_layers(
+    model: ModelConfig, seed: int, layers: int, favourite: int | None, quant: QuantConfig = INT8
+) -> Pathways:
     """LOAD, MoE layers, STORE; all tokens go to the top_k experts from `favourite` on, if there are any favourites."""
-    dice, config = Dice(seed), Config(model=model, hardware=HARDWARE)
+    dice = Dice(seed, expert_bits=quant.expert_bits)
+    config = Config(model=model, hardware=HARDWARE, quant=quant)
     compiler = ImageCompiler(config)
     compiler.load()
     for index in range(layers):
@@ -68,9 +76,9 @@ def favouring_layers(model: ModelConfig, seed: int, layers: int, favourite: int 
     return compiler.link(dict.fromkeys(model.tasks, SCALES))
 
 
-def network(model: ModelConfig, seed: int) -> Pathways:
+def network(model: ModelConfig, seed: int, quant: QuantConfig = INT8) -> Pathways:
     """A whole network, from the image to the heads."""
-    return random_pathways(model, HARDWARE, seed)
+    return random_pathways(model, HARDWARE, seed, quant=quant)
 
 
 CASES: dict[str, tuple[Callable[[ModelConfig, int], Pathways], ModelConfig]] = {
@@ -83,6 +91,8 @@ CASES: dict[str, tuple[Callable[[ModelConfig, int], Pathways], ModelConfig]] = {
     "narrow": (moe_layers, NARROW),
     "sixteen": (moe_layers, THREE.model_copy(update={"experts": 16})),
     "many": (moe_layers, THREE.model_copy(update={"experts": 256})),
+    "four bits": (partial(network, quant=INT4), SMALL),
+    "four bits, narrow": (partial(moe_layers, quant=INT4), NARROW),
 }
 
 

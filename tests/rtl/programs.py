@@ -118,7 +118,7 @@ class Author:
         if top_k <= even <= self._experts and rng.random() < 0.4:
             experts = even + rng.choice([0, 0, 1])  # around four tokens for each
         return self._op(
-            Opcode.MOE, out_features=self._hidden(), experts=experts, flags=Flag(rng.randrange(2)),
+            Opcode.MOE, out_features=self._hidden(), experts=experts, flags=Flag(rng.randrange(4)),
             top_k=top_k, weights=self._offset(), table=self._offset(),
             expert_base=self._offset(), expert_stride=64 * rng.randrange(1 << 14),
         )  # fmt: skip

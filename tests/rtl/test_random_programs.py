@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m3vit.model.config import ModelConfig
+from m3vit.model.config import ModelConfig, QuantConfig
 from m3vit.sim.pathway import Pathways, write_pathways
 from m3vit.sim.simulator import frame_bench, run
 from m3vit.sim.synthetic import random_pathways
-from rtl.drawn import Layers, layers, models
+from rtl.drawn import Layers, layers, models, quants
 from rtl.frames import FRAMES_VARIABLE, HARDWARE, environment, favouring_layers
 from rtl.test_frame_faults import COUNTS, HOURS, RANDOM_START
 
@@ -47,9 +47,9 @@ def run_drawn(pathways: Iterable[Pathways], seed: int) -> None:
 
 @pytest.mark.timeout(HOURS)
 @settings(max_examples=LISTS, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(drawn=st.lists(models(), min_size=1, max_size=MODELS), seed=st.integers(0, 1 << 30))
-def test_random_programs(drawn: list[ModelConfig], seed: int) -> None:
-    run_drawn((random_pathways(model, HARDWARE, seed + index) for index, model in enumerate(drawn)), seed)
+@given(drawn=st.lists(st.tuples(models(), quants()), min_size=1, max_size=MODELS), seed=st.integers(0, 1 << 30))
+def test_random_programs(drawn: list[tuple[ModelConfig, QuantConfig]], seed: int) -> None:
+    run_drawn((random_pathways(model, HARDWARE, seed + i, quant=quant) for i, (model, quant) in enumerate(drawn)), seed)
 
 
 @pytest.mark.timeout(HOURS)
@@ -58,5 +58,9 @@ def test_random_programs(drawn: list[ModelConfig], seed: int) -> None:
 def test_random_layers(drawn: list[Layers], seed: int) -> None:
     """A run ends when all words are read, also those of experts that were loaded in vain."""
     run_drawn(
-        (favouring_layers(case.model, seed + i, case.count, case.favourite) for i, case in enumerate(drawn)), seed
+        (
+            favouring_layers(case.model, seed + i, case.count, case.favourite, case.quant)
+            for i, case in enumerate(drawn)
+        ),
+        seed,
     )
