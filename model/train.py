@@ -109,7 +109,6 @@ def run_updates(trainer: Trainer, data: Data, out: Path) -> None:
         metrics = validate(trainer, data)
         log(writer, validation_scalars(metrics), trainer.step)
     weights = trainer.weights()
-    trainer.processes.wait()
     if first:
         write_result(trainer, data, metrics, weights, out)
 
@@ -125,7 +124,6 @@ def validate(trainer: Trainer, data: Data) -> dict[str, Any]:
 def write_state(trainer: Trainer, out: Path) -> None:
     """Write the checkpoint to resume from; all processes must call this."""
     checkpoint = trainer.checkpoint()
-    trainer.processes.wait()  # fails if a process died while its shares were gathered
     if trainer.processes.first:
         write_checkpoint(out / RESUME, checkpoint)
 
