@@ -15,8 +15,8 @@ BETA2 = 0.99
 
 Parameters = dict[str, nn.Parameter]
 """What is trained, by name."""
-STATE = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
-"""Tensors that an optimiser keeps per parameter (SGD: with momentum)."""
+STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
+"""Tensors that an optimiser keeps per parameter (SGD: with momentum), in an order that all processes share."""
 
 
 def is_decayed(name: str) -> bool:
@@ -49,11 +49,11 @@ def make_optimiser(parameters: Parameters, config: TrainConfig) -> torch.optim.O
 
 
 def optimiser_state(parameters: Parameters, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """`PARAMETER.STATE` to tensor."""
+    """`PARAMETER.STATE` to tensor, in an order that all processes share, for sharded tensors are gathered in it."""
     return {
         f"{name}.{key}": value
         for name, parameter in parameters.items()
-        for key, value in optimiser.state[parameter].items()
+        for key, value in sorted(optimiser.state[parameter].items())
         if value is not None
     }
 

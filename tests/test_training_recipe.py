@@ -209,15 +209,41 @@ def test_pcgrad_without_conflict_is_the_plain_gradient(data: Split, monkeypatch:
         torch.testing.assert_close(gradient, summed[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("conflict", ["none", "pcgrad"])
 @pytest.mark.parametrize("weighting", ["fixed", "uncertainty"])
-def test_accumulated_parts_give_the_gradient_of_the_whole_batch(data: Split, weighting: str) -> None:
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(data: Split, weighting: str, conflict: str) -> None:
     # Balance losses and noise belong to the images seen at once, so they are off.
-    recipe = {"router_noise": 0.0, "importance_loss": 0.0, "weighting": weighting, "grad_clip": 1e9}
+    recipe = {
+        "router_noise": 0.0, "importance_loss": 0.0, "weighting": weighting, "conflict": conflict, "grad_clip": 1e9,
+    }  # fmt: skip
     whole, parts = Trainer(config(**recipe), CPU), Trainer(config(accumulate=3, **recipe), CPU)
     first, second = whole.update(data), parts.update(data)
     assert first == pytest.approx(second, rel=1e-5)
     for name, parameter in whole.parameters.items():
         torch.testing.assert_close(parameter.grad, parts.parameters[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_every_part_and_step_has_its_own_noise(data: Split) -> None:
+    trainer = Trainer(config(accumulate=3), CPU)
+    draws = []
+    for _ in range(2):
+        noises = [trainer.router_noise(part) for part in range(3)]
+        draws += [noise.sample(torch.zeros(4, 3)).tolist() for noise in noises if noise is not None]
+        trainer.update(data)
+    assert len({str(draw) for draw in draws}) == 6
+
+
+def test_every_step_has_its_own_order_of_projections(data: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def recorded(per_task: list[pcgrad.Gradients], generator: torch.Generator) -> list[Tensor | None]:
+        seeds.append(generator.initial_seed())
+        return list(per_task[0])
+
+    monkeypatch.setattr(pcgrad, "combine", recorded)
+    for seed in (0, 1):
+        run(Trainer(config(conflict="pcgrad", seed=seed), CPU), data, 2)
+    assert len(set(seeds)) == 4
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
