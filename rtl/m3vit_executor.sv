@@ -48,6 +48,7 @@ module m3vit_executor
 );
   localparam int unsigned Inputs = UnitBytes * Groups;
   localparam int unsigned WordGranules = Inputs / Lanes;
+  localparam logic [3:0] TileRecords = 4'((8 * Lanes + Inputs - 1) / Inputs);
   localparam int unsigned GeluWords = ((1 << GeluIndexBits) + Inputs - 1) / Inputs;
   localparam token_t ShortBlock = token_t'(96);  // fewer rows could overtake their scores
 
@@ -332,7 +333,8 @@ module m3vit_executor
       expert_words_o <= packed_words(
           layer_words(op_q.out_features, op_q.in_features, Lanes, Groups)
           + layer_words(op_q.in_features, op_q.out_features, Lanes, Groups),
-          layer_words(op_q.out_features, '0, Lanes, Groups) + layer_words(op_q.in_features, '0, Lanes, Groups), nibbles);
+          layer_records(op_q.out_features, Lanes, TileRecords) + layer_records(op_q.in_features, Lanes, TileRecords),
+          nibbles);
       in_words_q <= words_of(op_q.in_features, Groups);
       out_words_q <= words_of(op_q.out_features, Groups);
       in_tiles_q <= 10'(op_q.in_features / 16'(Lanes));

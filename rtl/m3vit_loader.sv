@@ -38,6 +38,7 @@ module m3vit_loader
     output logic      load_o             ///< pulse: an expert is loaded
 );
   localparam int unsigned Inputs = UnitBytes * Groups;
+  localparam logic [3:0] TileRecords = 4'((8 * Lanes + Inputs - 1) / Inputs);
   localparam int unsigned GeluWords = ((1 << GeluIndexBits) + Inputs - 1) / Inputs;
 
   typedef enum logic [3:0] {
@@ -191,8 +192,8 @@ module m3vit_loader
       layer_q <= layer_words(opcode == OpMoe ? op_q.experts : op_q.out_features, op_q.in_features, Lanes, Groups);
       second_q <= layer_words(op_q.in_features, op_q.out_features, Lanes, Groups);
       expert_words_q <= layer_words(op_q.out_features, op_q.in_features, Lanes, Groups);
-      record_words_q <= layer_words(op_q.out_features, '0, Lanes, Groups)
-          + layer_words(op_q.in_features, '0, Lanes, Groups);
+      record_words_q <= layer_records(op_q.out_features, Lanes, TileRecords)
+          + layer_records(op_q.in_features, Lanes, TileRecords);
       token_units_q <= 32'(op_q.rows) * 32'(op_q.top_k);
       unique case (opcode)
         OpPatchEmbed: table_q <= residual_words;

@@ -437,6 +437,13 @@ package m3vit_pkg;
     return tiles * (records + words_t'(words_of(inputs, groups)) * words_t'(lanes));
   endfunction
 
+  /// Stream words of the channel records of a layer, `per_tile` in each tile; no multiplier.
+  function automatic words_t layer_records(logic [15:0] outputs, int unsigned lanes, logic [3:0] per_tile);
+    layer_records = '0;
+    for (int record_bit = 0; record_bit < 4; record_bit++)
+      if (per_tile[record_bit]) layer_records += words_t'((outputs + 16'(lanes - 1)) / 16'(lanes)) << record_bit;
+  endfunction
+
   /// Stream words of an expert, from those that it has with int8 weights; record words stay what they are.
   function automatic words_t packed_words(words_t as_bytes, words_t record_words, logic nibbles);
     return nibbles ? (as_bytes + record_words) >> 1 : as_bytes;

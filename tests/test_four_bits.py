@@ -20,6 +20,7 @@ from m3vit.sim.golden.linear import accumulate
 from m3vit.sim.integerise import quantise_linear
 from m3vit.sim.network import compile_network, plan_programs
 from m3vit.sim.pathway import Pathways
+from m3vit.sim.performance.stream import Stream
 from m3vit.sim.program import Flag, Op, Opcode
 from m3vit.sim.program_check import check_sizes
 from m3vit.sim.repack import repack, unpack_network
@@ -139,6 +140,16 @@ def test_the_width_of_the_command_line() -> None:
     assert with_expert_bits(QuantConfig(residual_headroom=2), 4) == QuantConfig(residual_headroom=2, expert_bits=4)
     with pytest.raises(UserError, match="have 4 or 8 bits, not 5"):
         with_expert_bits(INT4, 5)
+
+
+@pytest.mark.parametrize(("period", "room"), [(1, 4499), (2, 3997)])
+def test_the_ring_has_room_when_words_have_left(period: int, room: int) -> None:
+    """512 words left, the last one at 5,000: a 10th word comes when the 10th of them has left, 502 words earlier."""
+    stream = Stream(DEMO.hardware, lend=False)
+    stream.begin(0, 1024)
+    assert stream.arrive(512) < 1000
+    stream.pop(5000, period)
+    assert stream.arrive(10) == pytest.approx(room, abs=2)
 
 
 def test_an_expert_of_tiny_takes_half_the_bytes() -> None:

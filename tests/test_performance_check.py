@@ -81,6 +81,13 @@ def test_what_does_not_wait_for_memory_is_exact(measured: dict[str, Measured]) -
     assert sum(abs(result.frame.error) for result in results) / len(results) < 0.35
 
 
+def test_4_bit_weights_are_modelled_word_by_word(measured: dict[str, Measured]) -> None:
+    """A tile that takes as many words as one of 8-bit weights is within the limit of a frame, but not this close."""
+    errors = [abs(compare_measured(one).frame.error) for name, one in measured.items() if name.startswith("four-bit")]
+    assert len(errors) == 3
+    assert sum(errors) / len(errors) < 0.3
+
+
 def other_memory(memory: MemoryConfig) -> MemoryConfig:
     return memory.model_copy(update={"latency_cycles": memory.latency_cycles + 60})
 
