@@ -148,6 +148,6 @@ def calibrate_block(model: M3ViT, samples: Tensor, task: TaskName) -> Calibratio
     block = model.blocks[LAYER]
     assert isinstance(block, MoEBlock)
     with observed(model, calibration, task):
-        y_BND, _ = block.mlp(block.norm2(samples), task)
+        y_BND, _ = block.mlp(block.norm2(samples), [task])
     calibration.range(RESIDUAL, samples + y_BND)
     return calibration
