@@ -439,9 +439,10 @@ package m3vit_pkg;
 
   /// Stream words of the channel records of a layer, `per_tile` in each tile; no multiplier.
   function automatic words_t layer_records(logic [15:0] outputs, int unsigned lanes, logic [3:0] per_tile);
+    automatic words_t record_tiles = (words_t'(outputs) + words_t'(lanes - 1)) / words_t'(lanes);
     layer_records = '0;
     for (int record_bit = 0; record_bit < 4; record_bit++)
-      if (per_tile[record_bit]) layer_records += words_t'((outputs + 16'(lanes - 1)) / 16'(lanes)) << record_bit;
+      if (per_tile[record_bit]) layer_records += record_tiles << record_bit;
   endfunction
 
   /// Stream words of an expert, from those that it has with int8 weights; record words stay what they are.
