@@ -161,6 +161,8 @@ class TrainConfig(Frozen):
     """Noise standard deviation times the number of experts (V-MoE, arXiv 2106.05974, section 2)."""
     importance_loss: float = Field(default=0.01, ge=0)
     load_loss: float = Field(default=0.01, ge=0)
+    balance: Literal["task", "all"] = "task"
+    """Whose load on the experts should be even: every task's by itself, or that of all tasks together."""
     checkpoint_every: int = Field(default=250, gt=0)
     seed: int = 0
 

@@ -57,6 +57,12 @@ class Routing:
         """The same decision without the graph behind it."""
         return Routing(self.logits_NE.detach(), self.noisy_NE.detach(), self.expert_NK, self.gate_NK.detach())
 
+    @classmethod
+    def of_tasks(cls, routings: Sequence["Routing"]) -> "Routing":
+        """The decisions of several tasks' routers in one layer, as if one router had taken them."""
+        parts = zip(*((r.logits_NE, r.noisy_NE, r.expert_NK, r.gate_NK) for r in routings), strict=True)
+        return cls(*(torch.cat(part) for part in parts))
+
     def load(self) -> Tensor:
         """Share of the N * K assignments that each expert received, (E); sums to 1."""
         counts = torch.bincount(self.expert_NK.flatten(), minlength=self.logits_NE.shape[-1])

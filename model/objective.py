@@ -7,7 +7,7 @@ processes of the sums over their parts is the loss of the whole batch. Task loss
 the whole batch; balance losses and router noise are those of the images that all processes see at the same time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from m3vit.model.distributed import Processes
 from m3vit.model.evaluate import Split
 from m3vit.model.moe import RouterNoise, Routing, importance_loss, load_loss
 from m3vit.model.precision import autocast
-from m3vit.model.vit import M3ViT, normalise_image
+from m3vit.model.vit import M3ViT, Prediction, normalise_image
 from m3vit.model.weighting import make_weighting
 
 Counts = dict[TaskName, Tensor]
@@ -74,7 +74,8 @@ class Objective(nn.Module):
         for task, prediction in predictions.items():
             losses[task] = self.task_loss(task, prediction.map_BCHW.float(), part[task], counts)
             weighted[task] = self.weighting(task, losses[task], share)
-            weighted[task] = weighted[task] + share * self.balance_loss(prediction.routings, noise, image.device)
+            counted = prediction.routings if self.config.train.balance == "task" else joint(predictions)
+            weighted[task] = weighted[task] + share * self.balance_loss(counted, noise, image.device)
         routings = {task: prediction.routings for task, prediction in predictions.items()}
         return Losses(weighted, {task: loss.detach() for task, loss in losses.items()}, routings)
 
@@ -94,3 +95,9 @@ class Objective(nn.Module):
             if noise is not None:
                 total = total + recipe.load_loss * load_loss(routing, noise.std, sums)
         return total / max(1, len(routings))
+
+
+def joint(predictions: Mapping[TaskName, Prediction]) -> list[Routing]:
+    """Each MoE layer's decisions of all tasks together."""
+    layers = zip(*(prediction.routings for prediction in predictions.values()), strict=True)
+    return [Routing.of_tasks(layer) for layer in layers]

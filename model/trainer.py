@@ -270,6 +270,8 @@ def check_recipe(config: Config, processes: Processes) -> None:
             f"train.batch {recipe.batch} cannot be divided into {recipe.accumulate} parts on {world} processes; "
             f"make it a multiple of {world * recipe.accumulate}"
         )
+    if recipe.balance == "all" and recipe.conflict == "pcgrad":
+        raise UserError('train.conflict "pcgrad" has a pass per task; set train.balance to "task"')
     if world > 1 and recipe.experts == "sharded":
         if recipe.conflict == "pcgrad":
             raise UserError('train.conflict "pcgrad" needs whole gradients; set train.experts to "replicated"')

@@ -16,10 +16,12 @@ from m3vit.model.config import HARDWARE, Config, ModelConfig, SceneConfig, Train
 from m3vit.model.ema import Average, decay_at
 from m3vit.model.errors import UserError
 from m3vit.model.evaluate import Split
+from m3vit.model.moe import Routing, importance_loss
+from m3vit.model.objective import joint
 from m3vit.model.optimisers import make_optimiser
 from m3vit.model.schedules import learning_rate
 from m3vit.model.trainer import Trainer
-from m3vit.model.vit import M3ViT
+from m3vit.model.vit import M3ViT, Prediction
 from m3vit.model.weighting import make_weighting
 
 CPU = torch.device("cpu")
@@ -149,6 +151,30 @@ def test_learned_variances_grow_with_the_loss(data: Split) -> None:
         assert float(parameter.detach()) == pytest.approx(start[name] - math.copysign(0.05, slope), abs=1e-4)  # Adam
 
 
+def test_tasks_may_balance_the_experts_together() -> None:
+    """Tasks that keep to different experts cost nothing together and much each by itself."""
+    evens = torch.tensor([[9.0, 9.0, -9.0, -9.0]]).expand(6, 4)
+    first, second = (
+        Routing(logits, logits, logits.topk(2).indices, torch.full((6, 2), 0.5)) for logits in (evens, -evens)
+    )
+    images = torch.zeros(1)
+    predictions = {"depth": Prediction(images, [first]), "edges": Prediction(images, [second])}
+    (both,) = joint(predictions)  # type: ignore[arg-type]
+    assert both.logits_NE.shape == (12, 4)
+    assert float(importance_loss(both)) == pytest.approx(0, abs=1e-6)
+    assert float(importance_loss(first)) == pytest.approx(1, rel=1e-3)
+    assert both.load().tolist() == [0.25] * 4
+
+
+def test_the_recipe_decides_whose_load_is_balanced(data: Split) -> None:
+    together, alone = (
+        Trainer(config(balance=balance, importance_loss=5.0, load_loss=0.0), CPU) for balance in ("all", "task")
+    )
+    first, second = run(together, data, 1), run(alone, data, 1)
+    assert first != second
+    assert 0 < second[0] - first[0] < 5, "the load of all tasks is more even than each task's"
+
+
 def order(count: int) -> torch.Generator:
     return torch.Generator().manual_seed(count)
 
@@ -272,6 +298,8 @@ def test_float16_skips_an_overflow_and_gives_up_when_all_overflow(data: Split) -
 def test_recipes_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(UserError, match=r"train.batch 6 cannot be divided into 4 parts on 1 processes; make it a mul"):
         Trainer(config(accumulate=4), CPU)
+    with pytest.raises(UserError, match=r'set train\.balance to "task"'):
+        Trainer(config(balance="all", conflict="pcgrad"), CPU)
 
 
 RECIPES: dict[str, dict[str, object]] = {
