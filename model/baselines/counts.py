@@ -97,7 +97,7 @@ def _block_macs(block: nn.Module, x_BND: torch.Tensor, config: ModelConfig) -> i
         for parameter in experts.parameters():
             parameter.zero_()
     zeros = torch.zeros(x_BND.shape)
-    return count_macs(lambda: block.attn(x_BND)) + count_macs(lambda: experts(zeros, config.tasks[0]))
+    return count_macs(lambda: block.attn(x_BND)) + count_macs(lambda: experts(zeros, config.tasks[:1]))
 
 
 def vit_decoder_macs(config: ModelConfig, dataset: Dataset, task: str) -> int:
