@@ -37,7 +37,7 @@ from m3vit.scripts.train import choose_device
 from m3vit.sim.flops import GIGA, program_macs
 from m3vit.sim.network import plan_programs
 
-RESULTS, PICTURE = "gain.json", "gain.svg"
+RESULTS, PICTURE = "gain.json", "gain.png"
 
 
 def gain(
@@ -53,7 +53,7 @@ def gain(
     """Train single-task, dense multi-task and M3ViT variants of equal FLOPs with the same recipe and compare them.
 
     Finished trainings are kept and interrupted ones continue, so the command can be stopped and given again, and the
-    variants can be trained by several processes. Writes gain.json and gain.svg.
+    variants can be trained by several processes. Writes gain.json and gain.png.
     """
     base = load_recipe(config)
     if threads is not None:
@@ -134,7 +134,7 @@ def spread(numbers: Sequence[float]) -> str:
 
 
 def draw(results: dict[str, Any]) -> bytes:
-    """dm of every variant, and the gain of each task: bars are means, dots are seeds. SVG."""
+    """dm of every variant, and the gain of each task: bars are means, dots are seeds. PNG."""
     tasks = ["dm", *results["tasks"]]
     figure = Figure(figsize=(2.0 * len(tasks), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -151,7 +151,7 @@ def draw(results: dict[str, Any]) -> bytes:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
 
 

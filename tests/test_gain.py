@@ -112,7 +112,7 @@ def test_comparison_is_trained_told_and_continued(tmp_path: Path) -> None:
     assert tree["variants"]["multi-gate"]["values"]["0"] == {task: metrics[task]["value"] for task in tree["tasks"]}
     assert tree["variants"][SINGLE]["dm"]["0"] == pytest.approx(0)
     assert read_checkpoint(out / SINGLE / "edges-seed-0" / "model.safetensors").config.model.tasks == ("edges",)
-    assert (out / "gain.svg").read_bytes().startswith(b"<?xml")
+    assert (out / "gain.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_unknown_variant_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
