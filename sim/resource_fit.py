@@ -46,10 +46,16 @@ def fit_block(samples: list[Sample], kind: Kind) -> dict[str, float]:
 
 
 def fit(samples: Iterable[Sample]) -> dict[str, dict[str, dict[str, float]]]:
-    """Coefficient by block, LUTs or flip-flops, and feature."""
+    """Coefficient by block, LUTs or flip-flops, and feature.
+
+    Raises:
+        UserError: a block has no counts of the present RTL. (SciPy before 1.18 crashes on no rows, its issue 24861.)
+    """
     by_block: dict[str, list[Sample]] = {module: [] for module in MODELS}
     for sample in samples:
         by_block[sample.module].append(sample)
+    if missing := [module for module, some in by_block.items() if not some]:
+        raise UserError(f"there are no counts of {', '.join(missing)} as the RTL is now; run `make synthesis` first")
     return {module: {kind: fit_block(some, kind) for kind in KINDS} for module, some in by_block.items()}
 
 

@@ -224,3 +224,8 @@ def test_blocks_add_up() -> None:
 def test_illegal_hardware_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         HardwareConfig.model_validate(HARDWARE["demo"].model_dump() | changes)
+
+
+def test_a_block_without_counts_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"no counts of .*m3vit_.* as the RTL is now; run `make synthesis` first"):
+        fit([])
