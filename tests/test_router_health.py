@@ -28,6 +28,7 @@ def test_overlap_is_the_shared_part_of_the_assignments() -> None:
 def test_an_expert_that_serves_one_task_is_not_starved() -> None:
     assert layer_health({"depth": LEFT, "edges": RIGHT}).starved == []
     assert layer_health({"depth": LEFT, "edges": LEFT}).starved == [2, 3]
+    assert layer_health({"depth": [1 / 64] * 64}).starved == [], "relative to an even share"
     assert layer_health({"depth": LEFT, "edges": RIGHT}).overlap == [("depth", "edges", 0.0)]
 
 
